@@ -1,0 +1,176 @@
+"""Every exception this package raises, drawn as a tree; knows nothing of the code that raises them.
+
+    HybridMemoryError
+    ├── MissingExtraError (also ImportError)      an optional library is not installed
+    ├── ConfigurationError (also ValueError)      an argument, file or setting cannot be used as given
+    │   ├── FilterError                           a metadata filter is malformed or uses an unknown operator
+    │   ├── UnknownRouteError                     a route or store name that the engine does not have
+    │   ├── NoLLMError                            no language model where one is needed
+    │   └── IngestError                           an input file or document cannot be read
+    ├── StoreError                                a store on disk
+    │   ├── StoreLockedError                      another process owns it
+    │   ├── StoreClosedError                      used after close()
+    │   ├── StoreDamagedError                     its files cannot be read
+    │   ├── StoreMismatchError                    built with another encoder, dimension or version
+    │   └── InvalidVectorError (also ValueError)  a vector with NaN, infinity or the wrong length
+    ├── EncoderError                              the embedding model failed or its files are wrong
+    ├── RetrievalError                            a query to the stores
+    │   ├── BranchTimeoutError                    a store missed its deadline
+    │   ├── BreakerOpenError                      a store was skipped: too many of its calls are still hanging
+    │   └── AllStoresFailedError                  no store answered; carries every cause
+    └── NotInSourcesError                         the sources do not answer (only under ``no_answer="raise"``)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+DISTRIBUTION = "llama-index-hybridmem"
+
+
+class HybridMemoryError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class MissingExtraError(HybridMemoryError, ImportError):
+    """An optional library is missing; the message holds the exact pip line.
+
+    Attributes:
+        feature: what the user asked for.
+        extra: the extra of this distribution that brings the library.
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        self.feature = feature
+        self.extra = extra
+        super().__init__(f'{feature} needs the extra \'{extra}\': pip install "{DISTRIBUTION}[{extra}]"')
+
+
+class ConfigurationError(HybridMemoryError, ValueError):
+    """An argument, file or setting cannot be used as given."""
+
+
+class FilterError(ConfigurationError):
+    """A metadata filter is malformed or uses an operator we do not know."""
+
+
+class UnknownRouteError(ConfigurationError):
+    """A route or store name that the engine does not have.
+
+    Attributes:
+        name: what was asked for.
+        known: the names there are.
+    """
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        self.name = name
+        self.known = known
+        super().__init__(f"unknown name {name!r}; known: {', '.join(known) or 'none'}")
+
+
+class NoLLMError(ConfigurationError):
+    """No language model where one is needed."""
+
+
+class IngestError(ConfigurationError):
+    """An input file or document cannot be read; the message names the place."""
+
+
+class StoreError(HybridMemoryError):
+    """A store on disk could not do what was asked."""
+
+
+class StoreLockedError(StoreError):
+    """Another process owns the store.
+
+    Attributes:
+        path: the store's folder.
+        pid: the owner's process id, None when it could not be read.
+    """
+
+    def __init__(self, path: Path, pid: int | None) -> None:
+        self.path = path
+        self.pid = pid
+        owner = f"process {pid}" if pid is not None else "another process"
+        super().__init__(
+            f"{path} is owned by {owner}; one process owns an embedded store at a time. Close it there, "
+            "work on a copy of the folder, or move to a server that many processes can share."
+        )
+
+
+class StoreClosedError(StoreError):
+    """The store was used after close()."""
+
+
+class StoreDamagedError(StoreError):
+    """The store's files cannot be read."""
+
+
+class StoreMismatchError(StoreError):
+    """The store was built with another encoder, dimension or version."""
+
+
+class InvalidVectorError(StoreError, ValueError):
+    """A vector with NaN, infinity or the wrong length."""
+
+
+class EncoderError(HybridMemoryError):
+    """The embedding model failed or its files are not what they should be."""
+
+
+class RetrievalError(HybridMemoryError):
+    """A query to the stores failed."""
+
+
+class BranchTimeoutError(RetrievalError):
+    """A store missed its deadline.
+
+    Attributes:
+        store: the store's name.
+        deadline_s: the seconds it had.
+    """
+
+    def __init__(self, store: str, deadline_s: float) -> None:
+        self.store = store
+        self.deadline_s = deadline_s
+        super().__init__(f"{store} did not answer within {deadline_s:g} s")
+
+
+class BreakerOpenError(RetrievalError):
+    """A store was skipped because too many of its earlier calls are still hanging.
+
+    Attributes:
+        store: the store's name.
+        hanging: how many calls have not come back.
+    """
+
+    def __init__(self, store: str, hanging: int) -> None:
+        self.store = store
+        self.hanging = hanging
+        super().__init__(f"{store} skipped: {hanging} earlier calls have not come back")
+
+
+class AllStoresFailedError(RetrievalError):
+    """No store answered.
+
+    Attributes:
+        causes: store name to the exception it ended with.
+    """
+
+    def __init__(self, causes: Mapping[str, BaseException]) -> None:
+        self.causes = dict(causes)
+        listed = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in self.causes.items())
+        super().__init__(f"no store answered: {listed}")
+
+
+class NotInSourcesError(HybridMemoryError):
+    """The sources do not answer the question, and the engine was told to raise then.
+
+    Attributes:
+        reason: the evidence that was missing.
+    """
+
+    def __init__(self, question: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"not in the sources: {question!r} ({reason})")
