@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from llama_index_hybridmem.markdown import Block, Span, blocks
+from llama_index_hybridmem.markdown import Block, Span, blocks, front_matter
 
 Count = Callable[[str], int]
 """How many tokens a text has, in whatever tokens the encoder counts."""
@@ -25,6 +25,7 @@ _ABBREVIATION = re.compile(
     r"\b(?:[A-Z]|e\.g|i\.e|etc|cf|vs|al|approx|ca|Nos?|Figs?|Eq|Sec|Ch|Vol|Dr|Mrs?|Ms|Prof|St|Inc|Ltd|Co|Corp)\.$"
 )
 _LONGEST_ABBREVIATION = 8
+_TITLE_FIELD = re.compile(r"^title:[ \t]*(\S[^\r\n]*?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _BARE_MARKUP = re.compile(r"[\s\-*_=+|#>`~:]*")
 
 
@@ -73,8 +74,10 @@ def chunk(
     return found
 
 
-def first_heading(text: str) -> str | None:
-    """The first level-one heading that says something, None where there is none."""
+def title_of(text: str) -> str | None:
+    """The title that a text gives itself: its front matter's, else its first level-one heading, else None."""
+    if (matter := front_matter(text)) and (named := _TITLE_FIELD.search(matter)):
+        return named[1].strip("\"'")
     return next((block.title for block in blocks(text) if block.level == 1 and block.title), None)
 
 

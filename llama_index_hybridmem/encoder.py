@@ -15,6 +15,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 
 from llama_index_hybridmem.bert import HUB_NAME, Weights, find_weights, load_bert, load_tokenizer
+from llama_index_hybridmem.branches import in_thread
 from llama_index_hybridmem.errors import ConfigurationError, EncoderError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -113,8 +114,6 @@ class MiniLMEmbedding(BaseEmbedding):
         return (await self._aget_text_embeddings([text]))[0]
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        from llama_index_hybridmem.branches import in_thread
-
         return await in_thread(self._get_text_embeddings, texts)
 
 

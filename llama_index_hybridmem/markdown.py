@@ -55,7 +55,7 @@ class _Line:
 
 def blocks(text: str) -> Iterator[Block]:
     """The text's blocks in order; together they hold every character that is not white space."""
-    lines = [_Line(match[1].rstrip(), match.start()) for match in _LINE.finditer(text)]
+    lines = _lines(text)
     at = 0
     while at < len(lines):
         if not lines[at].text:
@@ -66,6 +66,16 @@ def blocks(text: str) -> Iterator[Block]:
         at += taken
 
 
+def front_matter(text: str) -> str | None:
+    """The YAML between two ``---`` at the very start, as static site generators have it, marks included; else None."""
+    block = _front_matter(_lines(text), 0) if text.startswith("---") else None
+    return text[: block[0].end] if block else None
+
+
+def _lines(text: str) -> list[_Line]:
+    return [_Line(match[1].rstrip(), match.start()) for match in _LINE.finditer(text)]
+
+
 _Read = tuple[Block, int]  # the block, and how many lines it takes
 
 
@@ -74,7 +84,6 @@ def _run(lines: Sequence[_Line], at: int, taken: int) -> _Read:
 
 
 def _front_matter(lines: Sequence[_Line], at: int) -> _Read | None:
-    """YAML between two ``---`` at the very start, as static site generators have it."""
     if at != 0 or lines[0].text != "---":
         return None
     last = next((place for place in range(1, len(lines)) if lines[place].text in ("---", "...")), 0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_index_hybridmem.chunking import Chunk, chunk, first_heading, windows
+from llama_index_hybridmem.chunking import Chunk, chunk, title_of, windows
 from llama_index_hybridmem.markdown import Block, blocks
 
 
@@ -224,10 +224,11 @@ def test_line_ends_of_other_systems(end: str) -> None:
     ]
 
 
-def test_first_heading_is_of_level_one() -> None:
-    """The title is the first level-one heading that says something."""
-    assert first_heading("## no\n#\n```\n# no\n```\nYes\n===\n# later") == "Yes"
-    assert first_heading("## only\ntext") is None
+def test_title_is_the_front_matters_or_the_first_top_heading() -> None:
+    """The title is the front matter's, else the first level-one heading that says something."""
+    assert title_of("---\ndate: 1\ntitle: 'Flash: a history'\n---\n# other") == "Flash: a history"
+    assert title_of("## no\n#\n```\n# no\n```\nYes\n===\n# later") == "Yes"
+    assert title_of("## only\ntitle: text") is None
 
 
 def test_front_matter_stays_together() -> None:
