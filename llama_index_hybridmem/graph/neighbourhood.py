@@ -1,0 +1,151 @@
+"""Fetches the part of the graph that a walk needs, cut where little mass would go; asks a graph store, ranks nothing.
+
+Two steps of a popular name reach most of a store, so the frontier is cut by how much mass would arrive, not by distance: a name
+is followed only if each of its passages would get at least a set tolerance, a passage only if it holds that much itself
+(the push rule of Andersen, Chung and Lang 2006, "Local graph partitioning using PageRank vectors").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import sparse
+
+from ..filters import Filter
+from .stores.base import GraphStore, Ids, NameRule
+from .walk import Array, Neighbourhood, WalkSettings
+
+ROUNDS = 2
+"""Steps passage → name → passage that are fetched; a walk of 12 steps stays almost wholly inside (see `tolerance`)."""
+
+
+class Frontier:
+    """The known links around one question; grows, and never asks the store for the same links twice.
+
+    Args:
+        store: the graph.
+        rule: which names carry mass.
+        keep: passages outside this filter neither appear nor carry mass.
+        settings: the numbers of the walk, `tolerance` among them.
+    """
+
+    def __init__(self, store: GraphStore, rule: NameRule, keep: Filter | None, settings: WalkSettings) -> None:
+        self._store = store
+        self._rule = rule
+        self._keep = keep
+        self._settings = settings
+        self._out: dict[int, Ids] = {}  # passage -> its names
+        self._back: dict[int, Ids] = {}  # name -> its passages
+        self._titles: dict[int, set[int]] = {}  # name -> passages titled by it
+        self._df: dict[int, int] = {}
+
+    def grow(self, passages: Mapping[int, float], names: Mapping[int, float]) -> None:
+        """Fetch what mass from these starting points reaches."""
+        held = dict(passages)
+        for _ in range(ROUNDS):
+            self._fetch_passages(held)
+            moving = self._spread(held, self._out, names)
+            self._fetch_names({name: mass for name, mass in moving.items() if self._worth(name, mass)})
+            held = self._spread({n: m for n, m in moving.items() if n in self._back}, self._back, passages)
+        self._fetch_passages(held)
+
+    def passages(self) -> list[int]:
+        """List every passage whose names are known."""
+        return list(self._out)
+
+    def titled_by(self, name: int) -> set[int]:
+        """List the passages that a name titles, as far as it was followed."""
+        return self._titles.get(name, set())
+
+    def names_of(self, passage: int) -> set[int]:
+        """List a passage's names that carry mass."""
+        return {int(name) for name in self._out.get(passage, ())}
+
+    def graph(self, passages: list[int]) -> tuple[Neighbourhood, list[int]]:
+        """Build the matrices over the given passages and every known name; returns them and the names' order."""
+        names = list(self._df)
+        row_of = {passage: row for row, passage in enumerate(passages)}
+        column_of = {name: column for column, name in enumerate(names)}
+        shape = (len(passages), len(names))
+        out = _matrix([(row_of[p], [column_of[int(n)] for n in ns], len(ns)) for p, ns in self._out.items() if p in row_of], shape)
+        backward = []
+        seen = self._seen_members()
+        for name, column in column_of.items():
+            followed = name in self._back  # else only the passages that led here are known, out of df
+            members = self._back[name].tolist() if followed else seen.get(name, [])
+            degree = len(members) if followed else self._df[name]
+            backward.append((column, [row_of[p] for p in members if p in row_of], degree))
+        back = _matrix(backward, (shape[1], shape[0]))
+        return Neighbourhood(out, back, self._facts(names, column_of)), names
+
+    def _seen_members(self) -> dict[int, list[int]]:
+        members: dict[int, list[int]] = {}
+        for passage, names in self._out.items():
+            for name in names:
+                members.setdefault(int(name), []).append(passage)
+        return members
+
+    def _facts(self, names: list[int], column_of: dict[int, int]) -> sparse.csr_array | None:
+        pairs = self._store.fact_links(np.asarray(names, dtype=np.int64))
+        rows: dict[int, set[int]] = {}
+        for one, other in pairs:
+            if one in column_of and other in column_of:
+                rows.setdefault(column_of[one], set()).add(column_of[other])
+                rows.setdefault(column_of[other], set()).add(column_of[one])
+        if not rows:
+            return None
+        return _matrix([(row, sorted(ends), len(ends)) for row, ends in sorted(rows.items())], (len(names), len(names)))
+
+    def _worth(self, name: int, mass: float) -> bool:
+        return name not in self._back and mass / max(self._df[name], 1) >= self._settings.tolerance
+
+    def _fetch_passages(self, held: Mapping[int, float]) -> None:
+        wanted = [p for p, mass in held.items() if p not in self._out and mass >= self._settings.tolerance]
+        if not wanted:
+            return
+        links = self._store.links_of_passages(np.asarray(wanted, dtype=np.int64), self._rule)
+        self._out.update({passage: links.names[:0] for passage in wanted})
+        self._out.update(_grouped(links.passages, links.names))
+        self._df.update(zip(links.names.tolist(), links.df.tolist(), strict=True))
+
+    def _fetch_names(self, names: Mapping[int, float]) -> None:
+        wanted = list(names)
+        if not wanted:
+            return
+        links = self._store.links_of_names(np.asarray(wanted, dtype=np.int64), self._keep)
+        self._back.update({name: links.passages[:0] for name in wanted})
+        self._back.update(_grouped(links.names, links.passages))
+        for name, passage in zip(links.names[links.titled].tolist(), links.passages[links.titled].tolist(), strict=True):
+            self._titles.setdefault(name, set()).add(passage)
+
+    def add_names(self, degrees: Mapping[int, int]) -> None:
+        """Make names known that no fetched passage has led to: those of the question, with their passages' number."""
+        self._df.update(degrees)
+
+    def _spread(self, held: Mapping[int, float], links: Mapping[int, Ids], start: Mapping[int, float]) -> dict[int, float]:
+        arrived = dict(start)
+        for source, mass in held.items():
+            targets = links.get(source, ())
+            if len(targets) and mass >= self._settings.tolerance:
+                each = self._settings.damping * mass / len(targets)
+                for target in targets:
+                    arrived[int(target)] = arrived.get(int(target), 0.0) + each
+        return arrived
+
+
+def _grouped(keys: Ids, values: Ids) -> dict[int, Ids]:
+    if not len(keys):
+        return {}
+    order = np.argsort(keys, kind="stable")
+    keys, values = keys[order], values[order]
+    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
+    return dict(zip(keys[starts].tolist(), np.split(values, starts[1:]), strict=True))
+
+
+def _matrix(rows: list[tuple[int, list[int], int]], shape: tuple[int, int]) -> sparse.csr_array:
+    """Build a matrix from (row, columns, degree): each entry is 1 / degree."""
+    columns = np.asarray([column for _, ends, _ in rows for column in ends], dtype=np.int64)
+    where = np.repeat([row for row, _, _ in rows], [len(ends) for _, ends, _ in rows]).astype(np.int64)
+    values: Array = np.repeat([1.0 / max(degree, 1) for _, _, degree in rows], [len(ends) for _, ends, _ in rows])
+    return sparse.csr_array((values, (where, columns)), shape=shape)

@@ -1,0 +1,151 @@
+"""Answers a question from the graph, with as much of vectors, keywords and second hop as there is; knows no LlamaIndex.
+
+Without vectors it works on words and names; when the vector store or the encoder fails, or time is short, it goes on with what
+is left and says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ..filters import Filter
+from . import walk as w
+from .question import Embedding, Encode, Found, Numbers, QuestionWalk, SemanticMemory
+from .stores.base import GraphStore, NameRule
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class SemanticMemoryError(Exception):
+    """Marks a failure of the semantic memory or the encoder, so that the search goes on without; never reaches a caller."""
+
+
+@dataclass
+class GraphAnswer:
+    """What a search found.
+
+    Attributes:
+        found: best first; empty when nothing in the store has anything in common with the question.
+        notes: what had to be left out, and why.
+    """
+
+    found: list[Found] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class GraphSearch:
+    """Ranks passages for a question.
+
+    Args:
+        store: the graph.
+        semantic: vector and keyword memory over the same node ids; None: words and names alone.
+        encode: question encoder, for the second hop; None: no second hop.
+        settings: the numbers of the method.
+        long_share: share of passages longer than the encoder reads.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        store: GraphStore,
+        semantic: SemanticMemory | None = None,
+        encode: Encode | None = None,
+        *,
+        settings: w.WalkSettings = w.DEFAULTS,
+        long_share: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.long_share = long_share
+        self._semantic = semantic
+        self._encode = encode
+        self._clock = clock
+
+    def search(
+        self,
+        question: str,
+        embedding: Embedding | None = None,
+        *,
+        top_k: int = 10,
+        hops: int = 2,
+        keep: Filter | None = None,
+        budget_s: float | None = None,
+    ) -> GraphAnswer:
+        """Find the passages that answer a question, directly or through names they share with those that do.
+
+        Args:
+            question: any text, in any case.
+            embedding: its vector; None: words and names alone.
+            top_k: passages handed back.
+            hops: 1 walks once (no further encoding), 2 also asks again with what was found.
+            keep: only these passages appear or carry mass.
+            budget_s: when half of it is gone after the first walk, the second hop is left out; None: no limit.
+        """
+        began = self._clock()
+        answer = GraphAnswer()
+        run = self._begin(question, embedding, keep, answer)
+        if not run.candidates:
+            return answer
+        spent = self._clock() - began
+        if hops > 1 and budget_s is not None and spent > budget_s / 2:
+            answer.notes.append(f"second hop left out: {spent:.3f} s of {budget_s:g} s were gone")
+        elif hops > 1 and embedding is not None and self._encode is not None:
+            self._second_hop(run, self._encode, answer)
+        answer.found = run.results(top_k)
+        return answer
+
+    def rule(self) -> NameRule:
+        """Say which names carry mass in the store as it is now."""
+        guard = self.store.capital_share < self.settings.capital_guard
+        cap = max(self.settings.max_df_floor, int(self.settings.max_df_share * self.store.passage_count))
+        return NameRule(cap, 0.0 if guard else self.settings.min_case)
+
+    def _begin(self, question: str, embedding: Embedding | None, keep: Filter | None, answer: GraphAnswer) -> QuestionWalk:
+        numbers = Numbers(self.settings, self.rule(), w.keyword_weight(self.long_share))
+        try:
+            semantic = _Guarded(self._semantic) if self._semantic is not None else None
+            run = QuestionWalk(question, embedding, self.store, semantic, numbers, keep)
+            run.first_walk()
+        except SemanticMemoryError as error:
+            logger.warning("graph search goes on without vectors: %s", error)
+            answer.notes.append(f"vectors and keywords left out: {error}")
+            run = QuestionWalk(question, None, self.store, None, numbers, keep)
+            run.first_walk()
+        return run
+
+    def _second_hop(self, run: QuestionWalk, encode: Encode, answer: GraphAnswer) -> None:
+        try:
+            run.second_walk(lambda texts: _guarded(lambda: encode(texts)))
+        except SemanticMemoryError as error:
+            logger.warning("second hop left out: %s", error)
+            answer.notes.append(f"second hop left out: {error}")
+
+
+class _Guarded:
+    """A semantic memory whose every failure is a SemanticMemoryError, whatever library raised it."""
+
+    def __init__(self, memory: SemanticMemory) -> None:
+        self._memory = memory
+
+    def search_dense(self, embedding: Embedding, top_k: int, filters: Filter | None = None) -> list[tuple[str, float]]:
+        return _guarded(lambda: self._memory.search_dense(embedding, top_k, filters))
+
+    def search_sparse(self, text: str, top_k: int, filters: Filter | None = None) -> list[tuple[str, float]]:
+        return _guarded(lambda: self._memory.search_sparse(text, top_k, filters))
+
+    def score_dense(self, embedding: Embedding, node_ids: Sequence[str]) -> dict[str, float]:
+        return _guarded(lambda: self._memory.score_dense(embedding, node_ids))
+
+
+def _guarded(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except Exception as error:  # a boundary: any library may stand behind it
+        raise SemanticMemoryError(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,44 @@
+"""Words the second hop: what to ask once some passages are found; pure text, knows no store and no encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from .entities import Gazetteer, normalise, words
+from .stores.base import Link, NameRule
+
+NAMES_PER_TEXT = 10
+"""Names a passage brings in, rarest first; the whole passage or its best sentence did worse."""
+
+
+def expansion(question: str, asked: Collection[str], title: str, links: Sequence[Link], rule: NameRule) -> str:
+    """Ask the question again from where a passage leads.
+
+    The question loses the names that the passage has (it answers them), and gains the passage's title and rarest other
+    names. Removing what is answered is what makes this work.
+
+    Args:
+        question: the user's.
+        asked: normalised names in the question.
+        title: the passage's title, "" when there is none.
+        links: every name of the passage.
+        rule: which of them are names and not common words.
+    """
+    answered = {link.name.name for link in links if link.name.case >= rule.min_case} & set(asked)
+    left = _without(question, answered, asked)
+    brought = sorted(
+        (link for link in links if rule.admits(link.name) and link.name.name not in asked),
+        key=lambda link: (link.name.df, link.name.name),
+    )
+    surfaces = [title] if title and normalise(title) not in asked else []
+    surfaces += [link.surface for link in brought[:NAMES_PER_TEXT] if link.surface != title]
+    return f"{left} {', '.join(surfaces)}".strip()
+
+
+def _without(question: str, answered: Collection[str], asked: Collection[str]) -> str:
+    tokens = words(question)
+    dropped: set[int] = set()
+    for name, first, after in Gazetteer(asked).find(tokens):
+        if name in answered:
+            dropped.update(range(first, after))
+    return " ".join(question[token.start : token.end] for i, token in enumerate(tokens) if i not in dropped)

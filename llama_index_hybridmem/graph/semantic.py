@@ -1,0 +1,61 @@
+"""Lets any LlamaIndex vector store serve the graph search; knows nothing of names or walks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters, VectorStoreQuery
+
+from ..filters import Filter, Group
+from .entities import terms
+from .question import Embedding, SemanticMemory
+from .stores.base import GraphStore
+
+
+def semantic_memory(vector_store: object, graph_store: GraphStore) -> SemanticMemory:
+    """Use a vector store as it is if it can give keyword and exact scores (ours can), else through its plain `query`."""
+    if all(hasattr(vector_store, method) for method in ("search_dense", "search_sparse", "score_dense")):
+        return vector_store  # type: ignore[return-value]  # the three methods are the protocol
+    assert isinstance(vector_store, BasePydanticVectorStore), f"not a vector store: {type(vector_store).__name__}"
+    return QueriedVectorStore(vector_store, graph_store)
+
+
+class QueriedVectorStore:
+    """A vector store seen through LlamaIndex's `query` alone.
+
+    Keyword scores come from the graph store's words; the similarity of a passage is known only if a search brought it up.
+    """
+
+    def __init__(self, vector_store: BasePydanticVectorStore, graph_store: GraphStore) -> None:
+        self._vector_store = vector_store
+        self._graph_store = graph_store
+
+    def search_dense(self, embedding: Embedding, top_k: int, filters: Filter | None = None) -> list[tuple[str, float]]:
+        """Find the nearest nodes by the store's own query."""
+        wanted = MetadataFilters.model_validate(_plain(filters)) if filters is not None else None
+        answer = self._vector_store.query(
+            VectorStoreQuery(query_embedding=list(embedding), similarity_top_k=top_k, filters=wanted)
+        )
+        ids = answer.ids or [node.node_id for node in answer.nodes or ()]
+        return list(zip(ids, answer.similarities or [], strict=False))
+
+    def search_sparse(self, text: str, top_k: int, filters: Filter | None = None) -> list[tuple[str, float]]:
+        """Rank by the graph store's own BM25."""
+        return self._graph_store.keyword_scores(terms(text), top_k, filters)
+
+    def score_dense(self, embedding: Embedding, node_ids: Sequence[str]) -> dict[str, float]:
+        """Give the similarity of those nodes that a search over twice as many finds."""
+        wanted = set(node_ids)
+        found = self.search_dense(embedding, 2 * len(wanted)) if wanted else []
+        return {node_id: score for node_id, score in found if node_id in wanted}
+
+
+def _plain(keep: Filter) -> dict[str, object]:
+    """Write a filter in the shape of LlamaIndex's MetadataFilters; a lone condition becomes a group of one."""
+    if not isinstance(keep, Group):
+        return _plain(Group("and", (keep,)))
+    parts = [
+        _plain(part) if isinstance(part, Group) else {"key": part.key, "operator": part.op.value, "value": part.value}
+        for part in keep.parts
+    ]
+    return {"condition": keep.kind, "filters": parts}

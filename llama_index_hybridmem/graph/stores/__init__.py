@@ -1,0 +1,1 @@
+"""Graph stores: one interface (`base`), one file per database."""

@@ -1,0 +1,199 @@
+"""What a graph store holds and answers; knows no database, no LlamaIndex and no ranking.
+
+A store keeps passages, the names in them and facts about those names. It finds names, follows links one step in either
+direction and hands passages back; how far to go and how to rank is `graph.walk`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ...filters import Filter
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A readable statement "subject → relation → object".
+
+    Attributes:
+        node_id: the passage it was read from, None when the user stated it.
+        source: where it came from, shown as provenance ("triples.csv", "kg_extractors").
+    """
+
+    subject: str
+    relation: str
+    object: str
+    node_id: str | None = None
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.subject} → {self.relation} → {self.object}"
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One chunk as the graph sees it.
+
+    Attributes:
+        node_id: the LlamaIndex node id.
+        doc_id: the source document's id.
+        title: "" when there is none.
+        text: running text; names and words are read from it.
+        names: the normalised names that this passage declares (see `entities.declared_names`).
+        metadata: what filters are evaluated on.
+        facts: statements read from this passage.
+        node: the serialised node without its text, handed back as it came.
+    """
+
+    node_id: str
+    doc_id: str
+    title: str
+    text: str
+    names: tuple[str, ...] = ()
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    facts: tuple[Fact, ...] = ()
+    node: str = ""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A known name.
+
+    Attributes:
+        id: the store's number for it.
+        name: normalised form.
+        df: passages that have it.
+        case: share of its counted mentions written with capitals, 1.0 when none was counted.
+    """
+
+    id: int
+    name: str
+    df: int
+    case: float
+
+
+@dataclass(frozen=True)
+class Link:
+    """A name in a passage, as the passage writes it."""
+
+    name: Name
+    surface: str
+    titled: bool
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """Which names may carry mass from passage to passage; applied when asking, so that it stays exact as the store changes.
+
+    Attributes:
+        max_df: above this many passages a name ties everything together (`retrieval` cap: max(20, 5 % of passages)).
+        min_case: below this share of capitalised mentions it is a common word ("city"); 0 switches the filter off.
+    """
+
+    max_df: int
+    min_case: float
+
+    def admits(self, name: Name) -> bool:
+        """Whether the name ties at least two passages and obeys the limits."""
+        return 1 < name.df <= self.max_df and name.case >= self.min_case
+
+
+@dataclass(frozen=True)
+class Links:
+    """Passage–name links as parallel arrays of shape (links,).
+
+    Attributes:
+        passages: passage ids.
+        names: name ids.
+        df: passages that have the name, in the whole store.
+        titled: whether the passage is titled by the name.
+    """
+
+    passages: Ids
+    names: Ids
+    df: Ids
+    titled: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class StoredPassage:
+    """A passage as handed back."""
+
+    id: int
+    node_id: str
+    title: str
+    text: str
+    node: str
+
+
+class GraphStore(Protocol):
+    """The few methods a graph store has. Ids are the store's own integers and stay valid within one `reading` block."""
+
+    def upsert(self, passages: Sequence[Passage]) -> None:
+        """Add or replace passages by node id, atomically; re-adding the same changes nothing."""
+
+    def delete(self, *, node_ids: Iterable[str] = (), doc_ids: Iterable[str] = ()) -> None:
+        """Remove passages, with all that only they declared; unknown ids are ignored."""
+
+    def add_names(self, names: Iterable[str]) -> None:
+        """Add names the user knows of; they are linked to every passage that has them."""
+
+    def add_facts(self, facts: Sequence[Fact]) -> None:
+        """Add statements that belong to no passage; their ends become names."""
+
+    def find_names(self, candidates: Iterable[str]) -> dict[str, Name]:
+        """Look up normalised names; unknown ones are missing from the answer."""
+
+    def passage_ids(self, node_ids: Sequence[str], keep: Filter | None = None) -> dict[str, int]:
+        """Look up passages by node id; filtered-out and unknown ones are missing from the answer."""
+
+    def node_ids(self, passages: Ids) -> dict[int, str]:
+        """Give the node id of each passage; unknown ones are missing from the answer."""
+
+    def links_of_passages(self, passages: Ids, rule: NameRule) -> Links:
+        """Follow passages to those of their names that the rule admits."""
+
+    def links_of_names(self, names: Ids, keep: Filter | None = None) -> Links:
+        """Follow names to their passages, filtered-out passages left aside."""
+
+    def links_between(self, passages: Ids, names: Ids) -> Links:
+        """List which of the given passages have which of the given names, whatever the rule says of them."""
+
+    def names_in(self, passages: Ids) -> dict[int, list[Link]]:
+        """List every name of the given passages."""
+
+    def load(self, passages: Ids) -> dict[int, StoredPassage]:
+        """Hand passages back."""
+
+    def facts_about(self, names: Ids, passages: Ids, limit: int) -> list[tuple[Fact, int | None]]:
+        """List statements read from the given passages, or about the given names; each with its passage id or None."""
+
+    def fact_links(self, names: Ids) -> list[tuple[int, int]]:
+        """List the pairs of names that a fact ties, one of them among the given."""
+
+    def keyword_scores(self, terms: Iterable[str], top_k: int, keep: Filter | None = None) -> list[tuple[str, float]]:
+        """Rank passages by BM25 over plain words, for when no better keyword memory is at hand: (node id, score)."""
+
+    def sample(self, count: int) -> list[str]:
+        """List some node ids, the same ones for the same store content: a background for telling close from unrelated."""
+
+    def document_frequencies(self, terms: Iterable[str]) -> dict[str, int]:
+        """Count the passages that have each word; words not found are missing from the answer."""
+
+    @property
+    def passage_count(self) -> int:
+        """Number of passages."""
+
+    @property
+    def capital_share(self) -> float:
+        """Share of all counted mentions written with capitals; near 0 the corpus has no capitals to go by."""
+
+    def close(self) -> None:
+        """Release files; further calls raise StoreClosedError."""
