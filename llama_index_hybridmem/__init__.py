@@ -1,0 +1,78 @@
+"""Hybrid memory for LlamaIndex: the public names, each loaded on first use; importing this package loads nothing else.
+
+Vector, keyword and graph memory stand side by side, are fused by chunk, and answer with their sources and reasons.
+Start with `HybridMemoryIndex`; everything else can be used alone in an existing LlamaIndex app.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .encoder import MiniLMEmbedding
+    from .errors import HybridMemoryError
+    from .graph.retriever import EntityGraphRetriever
+    from .graph.stores.sqlite import SqliteGraphStore
+    from .graph.transform import EntityGraphTransform
+    from .index import HybridMemoryIndex
+    from .memory_block import HybridMemoryBlock
+    from .query_engine import HybridRouterQueryEngine
+    from .retriever import HybridRetriever, LiveSource, Store
+    from .routing.decision import Route, RouteDecision
+    from .splitter import StructureSplitter
+    from .vector.sparse import Bm25Encoder
+    from .vector.store import QdrantEdgeVectorStore
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bm25Encoder",
+    "EntityGraphRetriever",
+    "EntityGraphTransform",
+    "HybridMemoryBlock",
+    "HybridMemoryError",
+    "HybridMemoryIndex",
+    "HybridRetriever",
+    "HybridRouterQueryEngine",
+    "LiveSource",
+    "MiniLMEmbedding",
+    "QdrantEdgeVectorStore",
+    "Route",
+    "RouteDecision",
+    "SqliteGraphStore",
+    "Store",
+    "StructureSplitter",
+]
+
+_HOMES = {
+    "Bm25Encoder": "vector.sparse",
+    "EntityGraphRetriever": "graph.retriever",
+    "EntityGraphTransform": "graph.transform",
+    "HybridMemoryBlock": "memory_block",
+    "HybridMemoryError": "errors",
+    "HybridMemoryIndex": "index",
+    "HybridRetriever": "retriever",
+    "HybridRouterQueryEngine": "query_engine",
+    "LiveSource": "retriever",
+    "MiniLMEmbedding": "encoder",
+    "QdrantEdgeVectorStore": "vector.store",
+    "Route": "routing.decision",
+    "RouteDecision": "routing.decision",
+    "SqliteGraphStore": "graph.stores.sqlite",
+    "Store": "retriever",
+    "StructureSplitter": "splitter",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Loads a public name from its module and keeps it, so that this runs once per name."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
