@@ -23,7 +23,7 @@ def require(feature: str, extra: str, *modules: str) -> None:
     for module in modules:
         try:
             found = find_spec(module) is not None
-        except (ImportError, ValueError) as error:  # a parent package is missing; or a stub without a spec
+        except ImportError as error:  # of a dotted name, the parent is missing
             raise MissingExtraError(feature, extra) from error
         if not found:
             raise MissingExtraError(feature, extra)

@@ -18,7 +18,7 @@ SOURCES = [
 
 def test_the_sentence_that_answers_comes_first() -> None:
     """The sentence with the question's rarest words wins, verbatim and with its source's number."""
-    best = best_sentences("How often must DRAM be refreshed?", SOURCES, 1)[0]
+    best = best_sentences("How often must it be refreshed?", SOURCES, 1)[0]
     assert (best.text, best.source) == ("It must be refreshed every 64 ms.", 1)
 
 

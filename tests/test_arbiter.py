@@ -32,7 +32,7 @@ def test_what_the_sources_never_mention_is_refused() -> None:
 
 
 def test_doubt_means_answering() -> None:
-    """One sign alone does not refuse: not missing words beside a close passage, nor distance when the words are there."""
+    """One sign alone does not refuse: neither missing words beside a close passage, nor distance where words are."""
     assert judge("Who directed the film Casablanca?", PASSAGES, cosine=0.8).sufficient
     assert judge("How often must DRAM be refreshed?", PASSAGES, cosine=0.05).sufficient
     assert judge("What is this about?", PASSAGES, cosine=0.05).sufficient

@@ -27,7 +27,9 @@ _OURS = frozenset({KG_NODES_KEY, KG_RELATIONS_KEY, "hybridmem"})
 _BATCH = 500
 
 
-def to_passage(node: BaseNode, *, use_titles: bool = True, extract: Extractor | None = None) -> Passage:
+def to_passage(
+    node: BaseNode, *, use_titles: bool = True, extract: Extractor | None = None, long: bool = False
+) -> Passage:
     """Read a node as a passage of the graph.
 
     Args:
@@ -35,6 +37,7 @@ def to_passage(node: BaseNode, *, use_titles: bool = True, extract: Extractor | 
             that one of LlamaIndex's `kg_extractors` left in its metadata become facts.
         use_titles: whether titles are names.
         extract: proposes names for a text in place of capitalised spans.
+        long: whether it is longer than the encoder reads.
     """
     text = node.get_content(metadata_mode=MetadataMode.NONE)
     title = str(node.metadata.get(TITLE_KEY) or "") if use_titles else ""
@@ -48,6 +51,8 @@ def to_passage(node: BaseNode, *, use_titles: bool = True, extract: Extractor | 
         metadata=metadata,
         facts=tuple(_extracted_facts(node)),
         node=_serialised(node),
+        doc_hash=(node.source_node.hash or "") if node.source_node else "",
+        long=long,
     )
 
 
@@ -88,12 +93,12 @@ def _name(entity: LabelledNode) -> str:
 
 
 def _serialised(node: BaseNode) -> str:
-    payload: dict[str, Any] = node_to_metadata_dict(_without_graph(node), remove_text=True)
+    payload: dict[str, Any] = node_to_metadata_dict(without_graph(node), remove_text=True)
     return json.dumps({key: payload[key] for key in ("_node_content", "_node_type")}, ensure_ascii=False)
 
 
-def _without_graph(node: BaseNode) -> BaseNode:
-    """Drop extracted entities and relations, which are objects that JSON cannot hold; facts keep what they say."""
+def without_graph(node: BaseNode) -> BaseNode:
+    """Give a node without extracted entities and relations, which are objects that JSON cannot hold; facts keep what they say."""
     if _OURS.isdisjoint(node.metadata):
         return node
     return node.model_copy(update={"metadata": {k: v for k, v in node.metadata.items() if k not in _OURS}})

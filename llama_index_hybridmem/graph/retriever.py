@@ -39,7 +39,6 @@ class EntityGraphRetriever(BaseRetriever):
         hops: 2 (default) asks again with what the first walk found; 1 is about half the time.
         filters: anything `filters.parse` takes; nodes outside neither appear nor carry mass.
         budget_s: seconds a query should take; when half are gone after the first walk, the second hop is left out.
-        long_share: share of nodes longer than the encoder reads; weighs keywords.
         settings: the numbers of the method.
         callback_manager: LlamaIndex's.
 
@@ -60,7 +59,6 @@ class EntityGraphRetriever(BaseRetriever):
         hops: int = 2,
         filters: object = None,
         budget_s: float | None = None,
-        long_share: float = 0.0,
         settings: WalkSettings = DEFAULTS,
         callback_manager: CallbackManager | None = None,
         **kwargs: Any,
@@ -73,7 +71,7 @@ class EntityGraphRetriever(BaseRetriever):
         self._budget_s = budget_s
         memory = semantic_memory(vector_store, graph_store) if vector_store is not None else None
         encode = self._encode if embed_model is not None else None
-        self._search = GraphSearch(graph_store, memory, encode, settings=settings, long_share=long_share)
+        self._search = GraphSearch(graph_store, memory, encode, settings=settings)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         answer = self._search.search(

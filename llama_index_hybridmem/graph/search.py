@@ -47,7 +47,6 @@ class GraphSearch:
         semantic: vector and keyword memory over the same node ids; None: words and names alone.
         encode: question encoder, for the second hop; None: no second hop.
         settings: the numbers of the method.
-        long_share: share of passages longer than the encoder reads.
         clock: seconds, monotonic.
     """
 
@@ -58,12 +57,10 @@ class GraphSearch:
         encode: Encode | None = None,
         *,
         settings: w.WalkSettings = w.DEFAULTS,
-        long_share: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
         self.settings = settings
-        self.long_share = long_share
         self._semantic = semantic
         self._encode = encode
         self._clock = clock
@@ -108,7 +105,7 @@ class GraphSearch:
         return NameRule(cap, 0.0 if guard else self.settings.min_case)
 
     def _begin(self, question: str, embedding: Embedding | None, keep: Filter | None, answer: GraphAnswer) -> QuestionWalk:
-        numbers = Numbers(self.settings, self.rule(), w.keyword_weight(self.long_share))
+        numbers = Numbers(self.settings, self.rule(), w.keyword_weight(self.store.long_share))
         try:
             semantic = _Guarded(self._semantic) if self._semantic is not None else None
             run = QuestionWalk(question, embedding, self.store, semantic, numbers, keep)

@@ -50,6 +50,8 @@ class Passage:
         metadata: what filters are evaluated on.
         facts: statements read from this passage.
         node: the serialised node without its text, handed back as it came.
+        doc_hash: the hash of the whole source document, by which a changed one is told.
+        long: whether it is longer than the encoder reads.
     """
 
     node_id: str
@@ -60,6 +62,8 @@ class Passage:
     metadata: Mapping[str, object] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()
     node: str = ""
+    doc_hash: str = ""
+    long: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,9 @@ class GraphStore(Protocol):
     def upsert(self, passages: Sequence[Passage]) -> None:
         """Add or replace passages by node id, atomically; re-adding the same changes nothing."""
 
+    def replace(self, doc_ids: Iterable[str], passages: Sequence[Passage]) -> None:
+        """Make the given passages all there is of the given documents, atomically."""
+
     def delete(self, *, node_ids: Iterable[str] = (), doc_ids: Iterable[str] = ()) -> None:
         """Remove passages, with all that only they declared; unknown ids are ignored."""
 
@@ -186,6 +193,16 @@ class GraphStore(Protocol):
 
     def document_frequencies(self, terms: Iterable[str]) -> dict[str, int]:
         """Count the passages that have each word; words not found are missing from the answer."""
+
+    def documents(self) -> dict[str, str]:
+        """Give the hash of every document that has passages."""
+
+    def document_node_ids(self, doc_id: str) -> list[str]:
+        """List the node ids of one document."""
+
+    @property
+    def long_share(self) -> float:
+        """Share of passages longer than the encoder reads."""
 
     @property
     def passage_count(self) -> int:

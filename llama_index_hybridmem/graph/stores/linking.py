@@ -20,7 +20,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS passage (
     id INTEGER PRIMARY KEY AUTOINCREMENT, node_id TEXT NOT NULL UNIQUE, doc_id TEXT NOT NULL, title TEXT NOT NULL, text TEXT NOT NULL,
-    node TEXT NOT NULL, digest TEXT NOT NULL);
+    node TEXT NOT NULL, digest TEXT NOT NULL, doc_hash TEXT NOT NULL, long INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS passage_doc ON passage (doc_id);
 CREATE TABLE IF NOT EXISTS field (passage_id INTEGER NOT NULL, key TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL);
 CREATE INDEX IF NOT EXISTS field_passage ON field (passage_id, key, kind, value);
@@ -94,7 +94,9 @@ class Linker:
     def remove(self, ids: Iterable[int]) -> None:
         """Delete passages and everything that hangs on them."""
         for passage in ids:
-            title, text = self._db.execute("SELECT title, text FROM passage WHERE id = ?", (passage,)).fetchone()
+            row = self._db.execute("SELECT title, text, long FROM passage WHERE id = ?", (passage,)).fetchone()
+            title, text, long = row
+            self._counted["long"] -= long
             self._db.execute(
                 "INSERT INTO word (word, rowid, title, text) VALUES ('delete', ?, ?, ?)", (passage, *_words(title, text))
             )
@@ -131,8 +133,11 @@ class Linker:
     def _insert(self, passage: Passage, digest: str) -> int:
         row = (passage.node_id, passage.doc_id, passage.title, passage.text, passage.node, digest)
         cursor = self._db.execute(
-            "INSERT INTO passage (node_id, doc_id, title, text, node, digest) VALUES (?, ?, ?, ?, ?, ?)", row
+            "INSERT INTO passage (node_id, doc_id, title, text, node, digest, doc_hash, long)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row, passage.doc_hash, passage.long),
         )
+        self._counted["long"] += passage.long
         number = cursor.lastrowid
         assert number is not None  # an INSERT into a rowid table sets it
         self._db.execute(

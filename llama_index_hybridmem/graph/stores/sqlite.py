@@ -55,9 +55,19 @@ class SqliteGraphStore:
 
     def upsert(self, passages: Sequence[Passage]) -> None:
         """Add or replace passages by node id in one transaction; unchanged ones are left alone."""
+        self.replace((), passages)
+
+    def replace(self, doc_ids: Iterable[str], passages: Sequence[Passage]) -> None:
+        """Make the given passages all there is of the given documents, in one transaction; unchanged ones are left alone."""
         latest = {passage.node_id: passage for passage in passages}
         digests = {node_id: _digest(passage) for node_id, passage in latest.items()}
         with self._writing() as (connection, linker):
+            gone = connection.execute(
+                "SELECT id FROM passage WHERE doc_id IN (SELECT value FROM json_each(?))"
+                " AND node_id NOT IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(doc_ids)), json.dumps(list(latest))),
+            )
+            linker.remove([row[0] for row in gone])
             rows = connection.execute(
                 "SELECT node_id, id, digest FROM passage WHERE node_id IN (SELECT value FROM json_each(?))",
                 (json.dumps(list(latest)),),
@@ -208,6 +218,12 @@ class SqliteGraphStore:
         counts = dict(self._rows("SELECT key, value FROM meta WHERE key IN ('total', 'upper')"))
         return counts["upper"] / counts["total"] if counts["total"] else 1.0
 
+    @property
+    def long_share(self) -> float:
+        """Share of passages longer than the encoder reads."""
+        count = self.passage_count
+        return float(self._rows("SELECT value FROM meta WHERE key = 'long'")[0][0] / count) if count else 0.0
+
     def stats(self) -> dict[str, int]:
         """Count passages, documents, names, links and facts, and the bytes on disk (0 in memory)."""
         tables = {"passages": "passage", "names": "name", "links": "link", "facts": "fact"}
@@ -216,9 +232,9 @@ class SqliteGraphStore:
         counts["bytes"] = self.path.stat().st_size if self.path else 0
         return counts
 
-    def doc_ids(self) -> list[str]:
-        """List the ids of the documents that have passages here."""
-        return [row[0] for row in self._rows("SELECT DISTINCT doc_id FROM passage ORDER BY doc_id")]
+    def documents(self) -> dict[str, str]:
+        """Give the hash of every document that has passages."""
+        return dict(self._rows("SELECT doc_id, max(doc_hash) FROM passage GROUP BY doc_id ORDER BY doc_id"))
 
     def document_node_ids(self, doc_id: str) -> list[str]:
         """List the node ids of one document."""
@@ -250,7 +266,7 @@ class SqliteGraphStore:
             raise StoreMismatchError(f"{self.path} has graph schema {version}, this version reads {SCHEMA_VERSION}; ingest anew")
         self._writer.executescript(SCHEMA)
         self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._writer.execute("INSERT OR IGNORE INTO meta VALUES ('version', 0), ('total', 0), ('upper', 0)")
+        self._writer.execute("INSERT OR IGNORE INTO meta VALUES ('version', 0), ('total', 0), ('upper', 0), ('long', 0)")
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, Linker]]:
@@ -329,7 +345,7 @@ def _links(rows: Sequence[Sequence[int]]) -> Links:
 
 def _digest(passage: Passage) -> str:
     parts = [
-        passage.doc_id, passage.title, passage.text, passage.node, sorted(passage.names),
+        passage.doc_id, passage.doc_hash, passage.long, passage.title, passage.text, passage.node, sorted(passage.names),
         [[f.subject, f.relation, f.object, f.source] for f in passage.facts], dict(passage.metadata),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()
