@@ -146,7 +146,7 @@ class Linker:
         fields = [(number, key, *kind) for key, value in passage.metadata.items() for kind in row_values(value)]
         self._db.executemany("INSERT INTO field VALUES (?, ?, ?, ?)", fields)
         insert_facts(self._db, passage.facts, number)
-        names = {*passage.names, *(name for fact in passage.facts for name in fact_names(fact))}
+        names = {*passage.names, *title_names(passage.title), *(name for fact in passage.facts for name in fact_names(fact))}
         self._db.executemany("INSERT INTO declared VALUES (?, ?)", [(number, name) for name in names])
         self._uses.update(names)
         return number
