@@ -32,7 +32,7 @@ class QueriedVectorStore:
 
     def search_dense(self, embedding: Embedding, top_k: int, filters: Filter | None = None) -> list[tuple[str, float]]:
         """Find the nearest nodes by the store's own query."""
-        wanted = MetadataFilters.model_validate(_plain(filters)) if filters is not None else None
+        wanted = metadata_filters(filters)
         answer = self._vector_store.query(
             VectorStoreQuery(query_embedding=list(embedding), similarity_top_k=top_k, filters=wanted)
         )
@@ -48,6 +48,11 @@ class QueriedVectorStore:
         wanted = set(node_ids)
         found = self.search_dense(embedding, 2 * len(wanted)) if wanted else []
         return {node_id: score for node_id, score in found if node_id in wanted}
+
+
+def metadata_filters(keep: Filter | None) -> MetadataFilters | None:
+    """Write a filter as LlamaIndex's own."""
+    return MetadataFilters.model_validate(_plain(keep)) if keep is not None else None
 
 
 def _plain(keep: Filter) -> dict[str, object]:

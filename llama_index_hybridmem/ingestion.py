@@ -1,0 +1,166 @@
+"""Writes documents into both memories so that each is there wholly or not at all; splits nothing and answers nothing.
+
+The graph's transaction is the acknowledgement. Vectors go first, then the graph commits, then vectors that the graph no
+longer knows are removed; a journal names the documents on their way. So after a crash one rule mends everything: for each
+document in the journal, the graph is right, and the vector store is made to agree with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.schema import BaseNode, MetadataMode, NodeRelationship, ObjectType, RelatedNodeInfo
+from llama_index.core.vector_stores.types import BasePydanticVectorStore, FilterOperator, MetadataFilter, MetadataFilters
+
+from .disk import Journal
+from .graph.entities import Extractor
+from .graph.nodes import to_node, to_passage, without_graph
+from .graph.stores.base import Fact, GraphStore
+from .splitter import window_texts
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+DOCUMENTS_PER_BATCH = 32
+"""Documents acknowledged together: enough to encode in full batches, few enough to lose little time to a crash."""
+
+
+class Ingestion:
+    """Puts nodes into a vector store and a graph store together.
+
+    Args:
+        vector_store: holds the vectors and keywords.
+        graph_store: holds names and links; its commit is the acknowledgement.
+        embed_model: encodes nodes, and windows of long ones.
+        journal: names the documents on their way; None: nothing to mend (memory, or somebody else's vector store).
+        use_titles: whether titles are names.
+        extract: proposes names in place of capitalised spans.
+        windows: whether the vector store takes window vectors.
+    """
+
+    def __init__(
+        self,
+        vector_store: BasePydanticVectorStore,
+        graph_store: GraphStore,
+        embed_model: BaseEmbedding,
+        *,
+        journal: Journal | None = None,
+        use_titles: bool = True,
+        extract: Extractor | None = None,
+        windows: bool = True,
+    ) -> None:
+        self._vector_store = vector_store
+        self._graph_store = graph_store
+        self._embed_model = embed_model
+        self._journal = journal
+        self._use_titles = use_titles
+        self._extract = extract
+        self._windows = windows
+
+    def write(self, doc_ids: Sequence[str], nodes: Sequence[BaseNode], facts: Mapping[str, Sequence[Fact]]) -> None:
+        """Make the given nodes all there is of the given documents, in both stores.
+
+        Args:
+            doc_ids: the documents; nodes they had before and have no longer go.
+            nodes: left as they are.
+            facts: by node id, beside those that extractors left in a node's metadata.
+        """
+        before = {doc_id: self._graph_store.document_node_ids(doc_id) for doc_id in doc_ids}
+        if self._journal is not None:
+            self._journal.append({"documents": list(doc_ids)})
+        clean = [without_graph(node) for node in nodes]
+        windows = self._window_embeddings(clean)
+        self._add_vectors(clean, windows)
+        self.link(doc_ids, nodes, facts, long=windows)
+        kept = {node.node_id for node in nodes}
+        self._drop_vectors(node_id for ids in before.values() for node_id in ids if node_id not in kept)
+        if self._journal is not None:
+            self._journal.clear()
+
+    def link(
+        self,
+        doc_ids: Sequence[str],
+        nodes: Sequence[BaseNode],
+        facts: Mapping[str, Sequence[Fact]],
+        *,
+        long: Collection[str] = (),
+    ) -> None:
+        """Write the graph alone; see `write`. `long` holds the ids of nodes longer than the encoder reads."""
+        passages = [
+            to_passage(node, use_titles=self._use_titles, extract=self._extract, long=node.node_id in long) for node in nodes
+        ]
+        self._graph_store.replace(doc_ids, [replace(p, facts=(*p.facts, *facts.get(p.node_id, ()))) for p in passages])
+
+    def remove(self, doc_ids: Sequence[str]) -> None:
+        """Remove documents from both stores."""
+        self.write(doc_ids, (), {})
+
+    def mend(self) -> list[str]:
+        """Bring the vector store in line with the graph for every document that was on its way; returns their ids."""
+        if self._journal is None:
+            return []
+        doc_ids = list(dict.fromkeys(doc_id for entry in self._journal.entries() for doc_id in entry["documents"]))
+        for doc_id in doc_ids:
+            logger.warning("document %s was on its way when the last process ended; mending", doc_id)
+            known = self._graph_store.document_node_ids(doc_id)
+            self._drop_vectors(set(self._vectors_of(doc_id)) - set(known))
+            self._restore(known)
+        self._journal.clear()
+        return doc_ids
+
+    def _restore(self, node_ids: Sequence[str]) -> None:
+        numbers = self._graph_store.passage_ids(node_ids)
+        stored = self._graph_store.load(np.fromiter(numbers.values(), dtype=np.int64))
+        nodes = [to_node(passage) for passage in stored.values()]
+        self._add_vectors(nodes, self._window_embeddings(nodes))
+
+    def _vectors_of(self, doc_id: str) -> list[str]:
+        wanted = MetadataFilters(filters=[MetadataFilter(key="doc_id", value=doc_id, operator=FilterOperator.EQ)])
+        return [node.node_id for node in self._vector_store.get_nodes(filters=wanted)]
+
+    def _add_vectors(self, nodes: Sequence[BaseNode], windows: Mapping[str, list[list[float]]]) -> None:
+        if not nodes:
+            return
+        texts = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
+        vectors = self._embed_model.get_text_embedding_batch(texts)
+        embedded = [node.model_copy(update={"embedding": vector}) for node, vector in zip(nodes, vectors, strict=True)]
+        if windows:
+            self._vector_store.add(embedded, window_embeddings=windows)
+        else:
+            self._vector_store.add(embedded)
+
+    def _drop_vectors(self, node_ids: Iterable[str]) -> None:
+        gone = list(node_ids)
+        if gone:
+            self._vector_store.delete_nodes(node_ids=gone)
+
+    def _window_embeddings(self, nodes: Sequence[BaseNode]) -> dict[str, list[list[float]]]:
+        if not self._windows:
+            return {}
+        texts = {node.node_id: found for node in nodes if (found := window_texts(node, self._embed_model))}
+        flat = [text for found in texts.values() for text in found]
+        vectors = iter(self._embed_model.get_text_embedding_batch(flat) if flat else [])
+        return {node_id: list(islice(vectors, len(found))) for node_id, found in texts.items()}
+
+
+def owned(nodes: Sequence[BaseNode]) -> dict[str, list[BaseNode]]:
+    """Group nodes by source document; one without a source becomes its own (a copy carries the link)."""
+    groups: dict[str, list[BaseNode]] = {}
+    for node in nodes:
+        if node.ref_doc_id is None:
+            source = RelatedNodeInfo(node_id=node.node_id, node_type=ObjectType.DOCUMENT, hash=node.hash)
+            node = node.model_copy(update={"relationships": {**node.relationships, NodeRelationship.SOURCE: source}})
+        groups.setdefault(node.ref_doc_id or node.node_id, []).append(node)
+    return groups
+
+
+def batches(items: Sequence[T], size: int = DOCUMENTS_PER_BATCH) -> Iterator[Sequence[T]]:
+    """Cut a sequence into runs of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,105 @@
+"""What a store on disk says of itself: encoder, cutting, language, versions; knows no store and opens none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .disk import atomic_write_text
+from .errors import DISTRIBUTION, ConfigurationError, StoreDamagedError, StoreMismatchError
+
+FORMAT = 1
+FILE = "manifest.json"
+_TENANT = re.compile(r"[^/\\\x00]{1,128}")
+_PLAIN = re.compile(r"[^a-z0-9]+")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The choices a store was built with; they hold for as long as it lives.
+
+    Attributes:
+        encoder: what `encoder_identity` says of the embedding model.
+        language: of the keyword memory's stemmer and stop words.
+        chunk_tokens: most tokens a node has, None where the caller brought transformations or nodes.
+        use_titles: whether titles are names in the graph.
+        versions: of this package and of the engines, when the store was made.
+        format: of this file.
+    """
+
+    encoder: dict[str, Any]
+    language: str = "english"
+    chunk_tokens: int | None = 200
+    use_titles: bool = True
+    versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        """Note the versions at hand when none are given."""
+        if not self.versions:
+            object.__setattr__(self, "versions", installed_versions())
+
+    def write(self, folder: Path) -> None:
+        """Write it into a store's folder, atomically."""
+        atomic_write_text(folder / FILE, json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read the manifest of a store.
+
+        Raises:
+            ConfigurationError: there is no store in the folder.
+            StoreDamagedError: the file is not what we write.
+            StoreMismatchError: written by a later version.
+        """
+        place = folder / FILE
+        try:
+            content = json.loads(place.read_text(encoding="utf-8"))
+            found = cls(**content)
+        except FileNotFoundError as error:
+            raise ConfigurationError(f"no store in {folder} (no {FILE}); make one with HybridMemoryIndex.from_documents") from error
+        except (OSError, ValueError, TypeError) as error:
+            raise StoreDamagedError(f"{place} cannot be read: {error}; restore it from a copy, or ingest anew") from error
+        if found.format != FORMAT:
+            raise StoreMismatchError(f"{place} has format {found.format}, this version reads {FORMAT}")
+        return found
+
+    def check_encoder(self, encoder: dict[str, Any], folder: Path) -> None:
+        """Refuse another encoder than the store was built with: its vectors would not be comparable.
+
+        Raises:
+            StoreMismatchError: names both.
+        """
+        if encoder != self.encoder:
+            raise StoreMismatchError(
+                f"{folder} was built with the encoder {self.encoder}, not {encoder}; open it with that one, or ingest anew"
+            )
+
+
+def installed_versions() -> dict[str, str]:
+    """Give the versions of this package and the engines a store is made by."""
+    found = {}
+    for distribution in (DISTRIBUTION, "llama-index-core", "qdrant-edge-py"):
+        try:
+            found[distribution] = version(distribution)
+        except PackageNotFoundError:  # run from a source tree that was never installed
+            found[distribution] = "unknown"
+    return found
+
+
+def tenant_folder(root: Path, tenant: str) -> Path:
+    """Give a tenant's own folder below a store; different names never share one, also where case does not count.
+
+    Raises:
+        ConfigurationError: an empty, overlong or path-like name.
+    """
+    if not _TENANT.fullmatch(tenant) or not tenant.strip():
+        raise ConfigurationError(f"a tenant's name has 1 to 128 characters and no slash, not {tenant!r}")
+    readable = _PLAIN.sub("-", tenant.lower()).strip("-")[:32]
+    digest = hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return root / "tenants" / (f"{readable}-{digest}" if readable else digest)
