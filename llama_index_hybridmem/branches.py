@@ -17,8 +17,9 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
+from .bells import Bell, LoopBell, ThreadBell
 from .errors import BranchTimeoutError, BreakerOpenError, ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ def run(calls: Mapping[str, Call[T]]) -> dict[str, Outcome[T]]:
         ConfigurationError: an ``after`` names no call listed earlier.
     """
     try:
-        _fly(calls, _ThreadBell()).send(None)
+        _fly(calls, ThreadBell()).send(None)
     except StopIteration as done:
         outcomes: dict[str, Outcome[T]] = done.value
         return outcomes
@@ -130,7 +131,7 @@ async def arun(calls: Mapping[str, Call[T]]) -> dict[str, Outcome[T]]:
     Raises:
         ConfigurationError: an ``after`` names no call listed earlier.
     """
-    return await _fly(calls, _LoopBell())
+    return await _fly(calls, LoopBell())
 
 
 async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -150,7 +151,7 @@ async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     return outcome.value  # type: ignore[return-value]  # an outcome without an error holds the function's own value
 
 
-async def _fly(calls: Mapping[str, Call[T]], bell: _Bell) -> dict[str, Outcome[T]]:
+async def _fly(calls: Mapping[str, Call[T]], bell: Bell) -> dict[str, Outcome[T]]:
     """The one body: start what can start, sleep until a call ends or is due, collect, repeat."""
     _check_order(calls)
     waiting, flying = dict(calls), dict[str, _Flight[T]]()
@@ -179,7 +180,7 @@ def _check_order(calls: Mapping[str, Call[T]]) -> None:
 
 
 def _start_ready(
-    waiting: dict[str, Call[T]], flying: dict[str, _Flight[T]], outcomes: dict[str, Outcome[T]], bell: _Bell
+    waiting: dict[str, Call[T]], flying: dict[str, _Flight[T]], outcomes: dict[str, Outcome[T]], bell: Bell
 ) -> None:
     """Start, in order, every waiting call whose predecessor has ended; skip those whose breaker is open."""
     for name, call in list(waiting.items()):
@@ -198,7 +199,7 @@ def _start_ready(
 class _Flight(Generic[T]):
     """One call under way. A lock decides whether it landed or was abandoned first; it is never both."""
 
-    def __init__(self, name: str, call: Call[T], bell: _Bell) -> None:
+    def __init__(self, name: str, call: Call[T], bell: Bell) -> None:
         self._name, self._call, self._bell = name, call, bell
         self._lock = threading.Lock()
         self._task: asyncio.Task[T] | None = None
@@ -288,51 +289,3 @@ class _Flight(Generic[T]):
 
 async def _awaited(native: Callable[..., Awaitable[T]], arguments: tuple[Outcome[T], ...]) -> T:
     return await native(*arguments)
-
-
-class _Bell(Protocol):
-    """Rung by a call that landed; ``wait`` returns when it was rung or after the given seconds."""
-
-    on_loop: bool
-
-    def ring(self) -> None: ...
-
-    async def wait(self, seconds: float) -> None: ...
-
-
-class _ThreadBell:
-    on_loop = False
-
-    def __init__(self) -> None:
-        self._rung = threading.Event()
-
-    def ring(self) -> None:
-        self._rung.set()
-
-    async def wait(self, seconds: float) -> None:
-        self._rung.wait(seconds)
-        self._rung.clear()
-
-
-class _LoopBell:
-    """Not ``asyncio.wait_for``: before Python 3.12 it can swallow a cancellation that arrives with the result."""
-
-    on_loop = True
-
-    def __init__(self) -> None:
-        self._rung = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-
-    def ring(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._rung.set)
-        except RuntimeError:  # the loop was closed under us: nobody waits any more
-            logger.debug("a call ended after its event loop was closed")
-
-    async def wait(self, seconds: float) -> None:
-        alarm = self._loop.call_later(seconds, self._rung.set)
-        try:
-            await self._rung.wait()
-        finally:
-            alarm.cancel()
-        self._rung.clear()
