@@ -25,7 +25,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from .errors import FilterError
 
@@ -56,7 +56,7 @@ class Op(str, Enum):
 
 LIST_OPS = frozenset({Op.IN, Op.NIN, Op.ANY, Op.ALL})
 TEXT_OPS = frozenset({Op.TEXT_MATCH, Op.TEXT_MATCH_INSENSITIVE})
-ORDER: Mapping[Op, Callable[[object, object], bool]] = {
+ORDER: Mapping[Op, Callable[[Any, Any], bool]] = {
     Op.GT: operator.gt,
     Op.GTE: operator.ge,
     Op.LT: operator.lt,
@@ -81,7 +81,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Group:
-    """Filters under one connective: ``and`` all, ``or`` any, ``not`` none of them. Without parts it restricts nothing."""
+    """Filters under one connective: ``and`` all, ``or`` any, ``not`` none of them; empty, it restricts nothing."""
 
     kind: Literal["and", "or", "not"]
     parts: tuple[Filter, ...]
@@ -212,14 +212,14 @@ def _parse(value: object, place: str, depth: int) -> Filter:
     parts = fields["filters"]
     if isinstance(parts, (str, Mapping)) or not isinstance(parts, Iterable):
         raise FilterError(f"{place}: 'filters' must be a list, got {type(parts).__name__}")
-    connective = _plain(fields.get("condition"))
-    if connective not in (None, "and", "or", "not"):
+    connective = _plain(fields.get("condition")) or "and"
+    if connective not in ("and", "or", "not"):
         raise FilterError(f"{place}: unknown condition {connective!r}; known: and, or, not")
     read = tuple(
         _parse(part, f"{place}[{i}]" if depth == 0 else f"{place}.filters[{i}]", depth + 1)
         for i, part in enumerate(parts)
     )
-    return Group(cast("Literal['and', 'or', 'not']", connective or "and"), read)
+    return Group(connective, read)
 
 
 def _fields(value: object, place: str) -> Mapping[str, object]:
