@@ -24,7 +24,7 @@ from .fusion import rrf
 from .live import LiveSource
 from .merging import Hit, Mode, merge, preambles, read_hits
 from .report import BranchReport, RetrievalReport, hidden_report, open_report, retrieval_report, told
-from .stores import ENCODER, Store, by_name, checked_top_k, encoders, merged_weights
+from .stores import ENCODER, Store, by_name, checked_deadline, checked_top_k, encoders, merged_weights
 
 __all__ = ["BranchReport", "HybridRetriever", "LiveSource", "RetrievalReport", "Store", "retrieval_report"]
 
@@ -83,7 +83,7 @@ class HybridRetriever(BaseRetriever):
         self._weights = merged_weights(self._stores, weights or {})
         self._rrf_k = rrf_k
         rrf({}, k=rrf_k)  # refuses a senseless k now, not at the first query
-        self._embed_deadline_s = embed_deadline_s
+        self._embed_deadline_s = checked_deadline("embed_deadline_s", embed_deadline_s)
         self._filters: dict[str, Filter | None] = {store.name: parse(store.filters) for store in stores}
         self._encoders = encoders(stores, embed_model)
         self._breakers = {name: Breaker() for name in (*self._stores, *(name for name, _ in self._encoders.values()))}

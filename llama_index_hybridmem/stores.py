@@ -49,8 +49,7 @@ class Store:
         if not self.name or self.name.startswith(ENCODER):
             raise ConfigurationError(f"a store's name is not empty and does not start with {ENCODER!r}: {self.name!r}")
         _check_weight(self.name, self.weight)
-        if self.deadline_s is not None and not self.deadline_s > 0:
-            raise ConfigurationError(f"{self.name}: deadline_s is above 0, or None for no limit, not {self.deadline_s}")
+        checked_deadline(f"{self.name}: deadline_s", self.deadline_s)
         if self.top_k is not None and self.top_k < 1:
             raise ConfigurationError(f"{self.name}: top_k is at least 1, or None for all, not {self.top_k}")
 
@@ -104,3 +103,10 @@ def checked_top_k(top_k: int) -> int:
     if top_k < 1:
         raise ConfigurationError(f"similarity_top_k is at least 1, not {top_k}")
     return top_k
+
+
+def checked_deadline(name: str, seconds: float | None) -> float | None:
+    """Return a deadline that makes sense."""
+    if seconds is not None and not seconds > 0:
+        raise ConfigurationError(f"{name} is above 0, or None for no limit, not {seconds}")
+    return seconds
