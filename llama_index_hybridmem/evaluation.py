@@ -125,7 +125,7 @@ def evaluate(
     }
     base = _at(ranked["hybrid"], asked, 5)
     arms = [
-        Arm(name, _metrics(lists, asked, seed), None if name == "hybrid" else _gain(_at(lists, asked, 5), base, seed))
+        Arm(name, _metrics(lists, asked, seed), None if name == "hybrid" else paired_difference(_at(lists, asked, 5), base, seed))
         for name, lists in ranked.items()
     ]
     return EvaluationReport(tuple(arms), len(asked), skipped)
@@ -148,14 +148,10 @@ def _at(lists: Sequence[Sequence[str]], asked: Sequence[Question], k: int) -> li
     return [recall_at_k(found, question.gold, k) for found, question in zip(lists, asked, strict=True)]
 
 
-def _gain(values: Sequence[float], base: Sequence[float], seed: int) -> Interval:
-    return paired_difference(values, base, seed)
-
-
 def _metrics(lists: Sequence[Sequence[str]], asked: Sequence[Question], seed: int) -> dict[str, Interval]:
     pairs = list(zip(lists, (question.gold for question in asked), strict=True))
     values = {f"recall@{k}": [recall_at_k(found, gold, k) for found, gold in pairs] for k in KS}
-    values["all@5"] = [float(all_gold_at_k(found, gold, 5)) for found, gold in pairs]
+    values["all@5"] = [all_gold_at_k(found, gold, 5) for found, gold in pairs]
     values["mrr"] = [reciprocal_rank(found, gold) for found, gold in pairs]
     return {name: bootstrap_interval(numbers, seed) for name, numbers in values.items()}
 

@@ -234,11 +234,17 @@ class HybridMemoryIndex:
         """Add a document, or replace the one with its id."""
         self._write([document])
 
-    def insert_nodes(self, nodes: Sequence[BaseNode]) -> None:
-        """Add nodes as they are; all nodes of a source document are replaced by those given for it."""
+    def insert_nodes(self, nodes: Sequence[BaseNode], *, facts: Mapping[str, Sequence[Fact]] | None = None) -> None:
+        """Add nodes as they are; all nodes of a source document are replaced by those given for it.
+
+        Args:
+            nodes: left as they are; long ones get window vectors.
+            facts: by node id, what you know each node to say.
+        """
         for some in batches(list(owned(nodes).items())):
+            members = [node for _, group in some for node in group]
             with self._lock:
-                self._ingestion.write([doc_id for doc_id, _ in some], [node for _, group in some for node in group], {})
+                self._open()._ingestion.write([doc_id for doc_id, _ in some], members, facts or {})
 
     def update_ref_doc(self, document: Document, **_: Any) -> None:
         """Replace a document."""
