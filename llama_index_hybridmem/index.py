@@ -26,9 +26,9 @@ from .graph.nodes import facts_from_property_graph
 from .graph.stores.base import Fact
 from .graph.stores.sqlite import SqliteGraphStore
 from .ingestion import DOCUMENTS_PER_BATCH, Ingestion, batches, owned
+from .knowledge import Triples, facts_of, nodes_of
 from .manifest import FILE, Manifest, tenant_folder
 from .memories import DEADLINE_S, RETRIEVER_ARGUMENTS, memory_stores
-from .sources import Triples, facts_of, nodes_of
 from .splitter import StructureSplitter
 from .vector.store import QdrantEdgeVectorStore
 
