@@ -1,0 +1,1 @@
+"""Language models that run here or elsewhere, behind LlamaIndex's LLM interface."""
