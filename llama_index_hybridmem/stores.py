@@ -26,7 +26,8 @@ class Store:
         top_k: at most so many of its nodes enter the fusion; None for all that it returns. It cannot make a retriever
             return more than its own setting.
         filters: anything ``filters.parse`` takes; nodes it does not pass are dropped after retrieval. Give the same
-            filter to the retriever where it can search by it, or few nodes may be left.
+            filter to the retriever where it can search by it, or few nodes may be left. Bare graph triplets carry no
+            metadata: what is asked of a field drops them.
         embed_model: embeds the query for this store; None: the retriever's own (its ``_embed_model``), if it has one.
         use_async: whether ``aretrieve`` awaits the retriever's own ``aretrieve`` on the event loop. Only for retrievers
             that are truly async: most of LlamaIndex's block the loop.

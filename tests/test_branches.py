@@ -116,6 +116,21 @@ def test_a_deadline_is_the_calls_own_even_when_another_waits_longer(fly: Runner)
     assert [o.status for o in fly(calls).values()] == ["late", "ok"]
 
 
+async def test_a_call_that_ended_late_is_late_even_when_nobody_looked_in_time() -> None:
+    """A held GIL or a blocked loop wakes the waiting side late: what counts is when the call itself ended."""
+    flight = asyncio.ensure_future(
+        arun(
+            {
+                "late": Call(lambda: time.sleep(0.05), deadline_s=0.01),
+                "in time": Call(lambda: time.sleep(0.01), deadline_s=0.15),
+            }
+        )
+    )
+    await asyncio.sleep(0)
+    time.sleep(0.2)
+    assert [outcome.status for outcome in (await flight).values()] == ["late", "ok"]
+
+
 def test_no_deadline_means_no_limit(fly: Runner) -> None:
     """deadline_s None waits as long as it takes."""
     assert fly({"a": Call(lambda: time.sleep(0.05) or "done", deadline_s=None)})["a"].value == "done"

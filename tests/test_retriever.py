@@ -39,7 +39,7 @@ from llama_index_hybridmem.errors import (
     UnknownRouteError,
 )
 from llama_index_hybridmem.events import BranchEndEvent, FusionEndEvent
-from llama_index_hybridmem.retriever import HybridRetriever, LiveSource, Store, retrieval_report
+from llama_index_hybridmem.retriever import HybridRetriever, LiveSource, RetrievalReport, Store, retrieval_report
 
 Retrieve = Callable[[HybridRetriever, Any], "list[NodeWithScore]"]
 
@@ -502,7 +502,17 @@ def test_the_report_says_what_everything_took(ask: Retrieve) -> None:
     assert once["embed_latency_s"] > 0
     assert once["fuse_latency_s"] > 0
     assert len(report.outcomes) == 4
-    assert report.embed_latency_s > once["embed_latency_s"]
+    assert report.fuse_latency_s > once["fuse_latency_s"]
+
+
+def test_models_embed_side_by_side_and_retrievals_one_after_the_other() -> None:
+    """Of one retrieval's models the slowest counts; two retrievals add up; none leaves None."""
+    report = RetrievalReport()
+    report.add_branches([], [], [])
+    assert report.embed_latency_s is None
+    report.add_branches([], [], [0.25, 0.5])
+    report.add_branches([], [], [0.125])
+    assert report.embed_latency_s == 0.625
 
 
 async def test_reports_of_concurrent_queries_do_not_mix() -> None:
