@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import os
 import pickle
 import shutil
 import sys
@@ -40,12 +41,26 @@ def encoder() -> MiniLMEmbedding:
     return default_encoder()
 
 
-@pytest.fixture
-def copied_model(tmp_path: Path) -> Path:
-    """A private copy of the model's files, to be damaged."""
-    folder = tmp_path / "model"
+@pytest.fixture(scope="module")
+def one_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One copy of the model's files for all tests, since they are 90 MB."""
+    folder = tmp_path_factory.mktemp("copy") / "model"
     shutil.copytree(bert.find_weights().folder, folder)
     return folder
+
+
+@pytest.fixture
+def copied_model(one_copy: Path, tmp_path: Path) -> Path:
+    """A private folder with the model's files, linked: `damage` replaces one."""
+    folder = tmp_path / "model"
+    shutil.copytree(one_copy, folder, copy_function=os.link)
+    return folder
+
+
+def damage(path: Path, content: bytes) -> None:
+    """Puts another file in place of a linked one."""
+    path.unlink()
+    path.write_bytes(content)
 
 
 @needs_weights
@@ -207,17 +222,14 @@ def test_own_folder_is_read(copied_model: Path, encoder: MiniLMEmbedding) -> Non
     other = MiniLMEmbedding(copied_model)
     assert encoder_identity(other) == encoder_identity(encoder)
     assert other.get_query_embedding("SRAM") == encoder.get_query_embedding("SRAM")
-    with (copied_model / "model.safetensors").open("ab") as stream:
-        stream.write(b"\0")
+    damage(copied_model / "model.safetensors", b"others")
     assert MiniLMEmbedding(copied_model).model_name == "model"
 
 
 @needs_weights
 def test_damaged_package_names_file_and_remedy(copied_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights of the package with another hash are refused before anything is embedded."""
-    with (copied_model / "model.safetensors").open("r+b") as stream:
-        stream.seek(50_000_000)
-        stream.write(b"damage")
+    damage(copied_model / "model.safetensors", b"half a download")
     spec = importlib.util.spec_from_loader("damaged", None)
     assert spec is not None
     spec.submodule_search_locations = [str(copied_model.parent)]
@@ -239,7 +251,7 @@ def test_damaged_package_names_file_and_remedy(copied_model: Path, monkeypatch: 
 )
 def test_unusable_file_is_named(copied_model: Path, name: str, content: bytes, message: str) -> None:
     """A file that cannot be used gives an EncoderError that names it."""
-    (copied_model / name).write_bytes(content)
+    damage(copied_model / name, content)
     with pytest.raises(EncoderError, match=message):
         MiniLMEmbedding(copied_model).get_query_embedding("x")
 
@@ -248,7 +260,7 @@ def test_unusable_file_is_named(copied_model: Path, name: str, content: bytes, m
 def test_other_shapes_are_refused(copied_model: Path) -> None:
     """Tensors that do not have the shapes of the configuration are refused."""
     path = copied_model / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 12}))
+    damage(path, json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 12}).encode())
     with pytest.raises(EncoderError, match=r"model\.safetensors does not hold the tensors.*layer\.6"):
         MiniLMEmbedding(copied_model).get_query_embedding("x")
 
