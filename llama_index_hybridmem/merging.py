@@ -35,7 +35,7 @@ class Hit:
         text: the chunk's own text; for bare triplets the triplets.
         worth: 2 for a chunk as it is, 1 for one whose text was rewritten, 0 for bare triplets.
         facts: statements that came with it.
-        path: how the graph reached it; None where no graph did.
+        path: how the graph reached it, in the graph's own form; None where no graph did.
         notes: what else the store has to say about the search, such as a step left out for lack of time.
     """
 
@@ -44,7 +44,7 @@ class Hit:
     text: str
     worth: int
     facts: list[str] = field(default_factory=list)
-    path: list[Any] | None = None
+    path: Any = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -119,7 +119,7 @@ def _read(found: NodeWithScore, preambles: Sequence[str]) -> tuple[str, Hit]:
     noted = node.metadata.get(METADATA_KEY)
     noted = noted if isinstance(noted, Mapping) else {}
     facts = list(dict.fromkeys([*facts, *map(str, noted.get("facts") or ())]))
-    path = copy.deepcopy(list(noted["path"])) if noted.get("path") else None
+    path = copy.deepcopy(noted.get("path"))
     notes = list(map(str, noted.get("notes") or ()))
     return node.node_id, Hit(node, score, own_text, 2 if own_text == text else 1, facts, path, notes)
 

@@ -151,13 +151,17 @@ def test_only_a_graph_retrievers_nodes_are_taken_for_triplets() -> None:
 def test_facts_paths_and_notes_of_several_stores_are_kept() -> None:
     """What our own graph retriever puts under "hybridmem" is merged, in order, without doubles."""
     graph = TextNode(id_="c1", text=MICRON.text)
-    graph.metadata["hybridmem"] = {"facts": ["A → r → B"], "path": ["c0", "Micron", "c1"], "notes": ["one hop"]}
+    graph.metadata["hybridmem"] = {
+        "facts": ["A → r → B"],
+        "path": {"from": "c0", "names": ["Micron"]},
+        "notes": ["one hop"],
+    }
     other = TextNode(id_="c1", text=MICRON.text)
     other.metadata["hybridmem"] = {"facts": ["A → r → B", "B → r → C"], "path": ["c1"]}
     found = {"vector": read_hits(scored(MICRON)), "graph": read_hits(scored(graph)), "other": read_hits(scored(other))}
     note = merged(found)[0].node.metadata["hybridmem"]
     assert note["facts"] == ["A → r → B", "B → r → C"]
-    assert note["path"] == ["c0", "Micron", "c1"]
+    assert note["path"] == {"from": "c0", "names": ["Micron"]}
     assert note["notes"] == ["one hop"]
     assert merged({"vector": read_hits(scored(BOISE))})[0].node.metadata["hybridmem"] == {
         "stores": {"vector": {"rank": 1, "score": 1.0}},
