@@ -67,6 +67,14 @@ class Router:
         if self.fixed is not None and self.fixed not in table:
             raise UnknownRouteError(self.fixed.value, [known.value for known in table])
 
+    def over(self, table: RouteTable) -> Router:
+        """Return a router that chooses in the same way from another table."""
+        return Router(table, route=self.fixed, selector=self.selector, policy=self.policy)
+
+    def settled(self, decision: RouteDecision) -> Router:
+        """Return a router that has decided already."""
+        return Router(self.table, policy=lambda question: decision)
+
     def at_once(self, question: str) -> RouteDecision | None:
         """The decision of fixed route or rules; None where a selector or policy must be asked. Fires no event."""
         if self.fixed is not None:

@@ -1,0 +1,185 @@
+"""From retrieved nodes to a response: evidence, policy for no answer, sections, model; knows no routes or stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from llama_index.core.base.response.schema import RESPONSE_TYPE
+from llama_index.core.llms import LLM
+from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode
+from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index_instrumentation import get_dispatcher
+
+from .errors import ConfigurationError, NotInSourcesError
+from .events import AbstainEvent, EvidenceEvent
+from .few_shot import Example, FewShot
+from .prompts import ABSTAINED, NOTHING_TO_SHOW, context, without_model
+from .query_record import QueryRecord
+from .routing.arbiter import EvidenceRules, Frequencies, judge
+from .synthesis import Synthesis
+
+dispatcher = get_dispatcher(__name__)
+
+NoAnswer = Literal["abstain", "llm", "raise"]
+
+
+@dataclass(frozen=True)
+class AnswerPolicy:
+    """What an answer must have behind it.
+
+    Attributes:
+        no_answer: what happens when the evidence does not answer the question.
+        abstain_message: what is said then under "abstain".
+        rules: when evidence counts as not answering.
+        frequencies: words to passage counts.
+        corpus_size: number of passages, or a callable that tells it.
+        citations: whether sources are numbered, to be cited, and citations checked.
+
+    Raises:
+        ConfigurationError: an unknown `no_answer`.
+    """
+
+    no_answer: NoAnswer = "abstain"
+    abstain_message: str = ABSTAINED
+    rules: EvidenceRules = EvidenceRules()  # noqa: RUF009 - frozen
+    frequencies: Frequencies | None = None
+    corpus_size: int | Callable[[], int] | None = None
+    citations: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a policy that does not exist."""
+        if self.no_answer not in ("abstain", "llm", "raise"):
+            raise ConfigurationError(f'no_answer is "abstain", "llm" or "raise", not {self.no_answer!r}')
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How a model is asked.
+
+    Attributes:
+        llm: the model; None where none is needed.
+        template: the route's own prompt; None for the engine's.
+        streaming: whether the answer comes as a stream.
+        is_async: whether the stream is an async one.
+    """
+
+    llm: LLM | None
+    template: BasePromptTemplate | None
+    streaming: bool
+    is_async: bool = False
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The one call that is left to make."""
+
+    synthesizer: BaseSynthesizer
+    nodes: list[NodeWithScore]
+    answer: str
+
+
+class Answerer:
+    """Turns a record with its nodes into a response.
+
+    Args:
+        synthesis: builds the synthesizers.
+        policy: what an answer must have behind it.
+        few_shot: worked examples for the prompt.
+    """
+
+    def __init__(self, synthesis: Synthesis, policy: AnswerPolicy, few_shot: FewShot) -> None:
+        self.synthesis = synthesis
+        self.policy = policy
+        self.few_shot = few_shot
+
+    def from_question(self, record: QueryRecord, ask: Ask) -> RESPONSE_TYPE:
+        """Answer without any source."""
+        step = self._plain(record, ask)
+        return self._run(step, record) if isinstance(step, _Step) else step
+
+    async def afrom_question(self, record: QueryRecord, ask: Ask) -> RESPONSE_TYPE:
+        """Answer without any source."""
+        step = self._plain(record, ask)
+        return await self._arun(step, record) if isinstance(step, _Step) else step
+
+    def from_nodes(self, record: QueryRecord, ask: Ask) -> RESPONSE_TYPE:
+        """Answer from the record's nodes, or not at all.
+
+        Raises:
+            NotInSourcesError: the evidence does not answer, and the policy says "raise".
+        """
+        step = self._grounded(record, ask, self.few_shot.pick(record.query))
+        return self._run(step, record) if isinstance(step, _Step) else step
+
+    async def afrom_nodes(self, record: QueryRecord, ask: Ask) -> RESPONSE_TYPE:
+        """As `from_nodes`."""
+        step = self._grounded(record, ask, await self.few_shot.apick(record.query))
+        return await self._arun(step, record) if isinstance(step, _Step) else step
+
+    def _run(self, step: _Step, record: QueryRecord) -> RESPONSE_TYPE:
+        with record.timed("synthesize"):
+            response = step.synthesizer.synthesize(record.query, step.nodes)
+        return record.answered(response, step.answer)
+
+    async def _arun(self, step: _Step, record: QueryRecord) -> RESPONSE_TYPE:
+        with record.timed("synthesize"):
+            response = await step.synthesizer.asynthesize(record.query, step.nodes)
+        return record.answered(response, step.answer)
+
+    def _plain(self, record: QueryRecord, ask: Ask, answer: str = "parametric") -> _Step | RESPONSE_TYPE:
+        if ask.llm is None:
+            return self._said(record, ask, NOTHING_TO_SHOW, "sources")
+        return _Step(self.synthesis.from_question(ask.llm, ask.template, ask.streaming), [], answer)
+
+    def _grounded(self, record: QueryRecord, ask: Ask, examples: list[Example]) -> _Step | RESPONSE_TYPE:
+        laid_out = context(
+            record.nodes,
+            numbered=self.policy.citations,
+            examples=examples,
+            separate=self.synthesis.separate,
+        )
+        record.laid_out(laid_out, checks_citations=self.policy.citations)
+        template = ask.template
+        answer = "generated"
+        if not self._answerable(record):
+            if self.policy.no_answer == "abstain":
+                return self._said(record, ask, self.policy.abstain_message, "abstained")
+            template, answer = self.synthesis.templates["open_qa_template"], "open"
+        if ask.llm is None:
+            shows_context = self.synthesis.mode == ResponseMode.CONTEXT_ONLY
+            text = "\n\n".join(laid_out.texts) if shows_context else without_model(record.query.query_str, laid_out)
+            return self._said(record, ask, text, "sources")
+        if not record.nodes:
+            return _Step(self.synthesis.from_question(ask.llm, None, ask.streaming), [], answer)
+        sections = [NodeWithScore(node=TextNode(text=text)) for text in laid_out.texts]
+        nodes = record.nodes if self.synthesis.multimodal else sections
+        return _Step(self.synthesis.from_context(ask.llm, template, ask.streaming), nodes, answer)
+
+    def _answerable(self, record: QueryRecord) -> bool:
+        """Judge the evidence, tell the instrumentation, and raise where the policy says so."""
+        policy = self.policy
+        with record.timed("judge"):
+            evidence = judge(
+                record.query.query_str,
+                [*record.context.sources, *(fact for fact, _ in record.context.facts)],
+                cosine=record.cosine,
+                frequencies=policy.frequencies,
+                corpus_size=policy.corpus_size() if callable(policy.corpus_size) else policy.corpus_size,
+                rules=policy.rules,
+            )
+        record.judged(evidence)
+        told = {"reason": evidence.reason, "coverage": evidence.coverage, "missing": list(evidence.missing)}
+        dispatcher.event(EvidenceEvent.model_validate({"sufficient": evidence.sufficient, **told}))
+        if evidence.sufficient:
+            return True
+        if policy.no_answer != "llm":
+            dispatcher.event(AbstainEvent.model_validate(told))
+        if policy.no_answer == "raise":
+            raise NotInSourcesError(record.query.query_str, evidence.reason)
+        return False
+
+    def _said(self, record: QueryRecord, ask: Ask, text: str, answer: str) -> RESPONSE_TYPE:
+        return record.said(text, answer, streaming=ask.streaming, is_async=ask.is_async)

@@ -1,0 +1,169 @@
+"""What happened to one question, kept for `response.metadata["hybridmem"]`; knows no engine, store or model.
+
+The metadata is one live dictionary of plain JSON types: a stream's last entries are written when the stream ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from llama_index.core.base.response.schema import (
+    RESPONSE_TYPE,
+    AsyncStreamingResponse,
+    PydanticResponse,
+    Response,
+    StreamingResponse,
+)
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from .answers import verify_citations
+from .errors import ConfigurationError
+from .merging import METADATA_KEY
+from .prompts import Context
+from .report import RetrievalReport
+from .routing.arbiter import Evidence
+from .routing.decision import Route, RouteDecision
+from .streaming import afollow, aone, follow, one
+from .synthesis import NO_ANSWER
+
+VECTOR_STORE = "vector"
+"""The store whose scores are cosines."""
+
+
+class QueryRecord:
+    """Collects route, stores, evidence, timings and citations of one question.
+
+    Args:
+        query: the question.
+        clock: seconds, monotonic.
+
+    Raises:
+        ConfigurationError: the question is empty.
+    """
+
+    def __init__(self, query: QueryBundle, clock: Callable[[], float] = time.perf_counter) -> None:
+        if not query.query_str.strip():
+            raise ConfigurationError("the question is empty")
+        self.query = query
+        self.nodes: list[NodeWithScore] = []
+        self.extra_nodes: list[NodeWithScore] = []
+        self.context = Context((), (), ())
+        self._checks_citations = False
+        self._clock = clock
+        self._start = clock()
+        self._timings: dict[str, float] = {}
+        self._degraded: list[str] = []
+        self.summary: dict[str, Any] = {
+            "route": None,
+            "scores": None,
+            "reason": None,
+            "source": None,
+            "answer": None,
+            "stores": {},
+            "degraded": self._degraded,
+            "timings": self._timings,
+            "evidence": None,
+            "facts": [],
+            "citations": None,
+        }
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Note how many seconds a step took, also when it fails."""
+        start = self._clock()
+        try:
+            yield
+        finally:
+            self._timings[step] = self._timings.get(step, 0.0) + self._clock() - start
+
+    def decided(self, decision: RouteDecision) -> Route:
+        """Note the route."""
+        self.summary.update(decision.to_json())
+        return decision.route
+
+    def retrieved(self, nodes: Sequence[NodeWithScore], report: RetrievalReport) -> None:
+        """Note what the stores gave."""
+        self.nodes = list(nodes)
+        self.summary["stores"] = {
+            outcome.store: {
+                "status": outcome.status,
+                "latency_s": outcome.latency_s,
+                "node_count": outcome.node_count,
+                "error": outcome.error,
+            }
+            for outcome in report.outcomes
+        }
+        self._degraded += report.degraded
+        if report.embed_latency_s is not None:
+            self._timings["embed"] = report.embed_latency_s
+        self._timings["fuse"] = report.fuse_latency_s
+
+    def laid_out(self, context: Context, checks_citations: bool) -> None:
+        """Note the sections that an answer is made from, and whether its citations will be checked against them."""
+        self.context = context
+        self._checks_citations = checks_citations
+        self.summary["facts"] = [{"text": fact, "source": number} for fact, number in context.facts]
+
+    def judged(self, evidence: Evidence) -> None:
+        """Note the evidence."""
+        self.summary["evidence"] = evidence.to_json()
+
+    @property
+    def cosine(self) -> float | None:
+        """Similarity of the passage closest to the question, None when no store says."""
+        scores = [_store_score(each, VECTOR_STORE) for each in self.nodes]
+        known = [score for score in scores if score is not None and -1.001 <= score <= 1.001]
+        return max(known, default=None)
+
+    def said(self, text: str, answer: str, *, streaming: bool, is_async: bool) -> RESPONSE_TYPE:
+        """Return a text that no model wrote as a response of the kind that was asked for.
+
+        Args:
+            text: the text.
+            answer: what it is: "sources" or "abstained".
+            streaming: whether it comes as a stream.
+            is_async: whether the stream is an async one.
+        """
+        if not streaming:
+            return self.answered(Response(text), answer)
+        return self.answered(AsyncStreamingResponse(aone(text)) if is_async else StreamingResponse(one(text)), answer)
+
+    def answered(self, response: RESPONSE_TYPE, answer: str) -> RESPONSE_TYPE:
+        """Put sources and metadata on a response; a stream reports its end by itself.
+
+        Args:
+            response: as LlamaIndex's synthesizers return it, with nodes of ours in the place of the sections.
+            answer: how it came about: "generated", "open", "parametric", "sources" or "abstained".
+        """
+        self.summary["answer"] = answer
+        response.source_nodes = [*self.nodes, *self.extra_nodes]
+        response.metadata = {each.node.node_id: each.node.metadata for each in response.source_nodes}
+        response.metadata[METADATA_KEY] = self.summary
+        if isinstance(response, StreamingResponse) and isinstance(response.response_gen, Generator):
+            response.response_gen = follow(response.response_gen, self)
+        elif isinstance(response, AsyncStreamingResponse) and isinstance(response.response_gen, AsyncGenerator):
+            response.response_gen = afollow(response.response_gen, self)
+        else:
+            self.ended(str(response), structured=isinstance(response, PydanticResponse))
+        return response
+
+    def began(self) -> None:
+        """Note the time to the first token."""
+        self._timings["first_token"] = self._clock() - self._start
+
+    def ended(self, text: str, structured: bool = False) -> None:
+        """Note the end of the answer, and check its citations."""
+        self._timings["total"] = self._clock() - self._start
+        if text.strip() in NO_ANSWER:
+            self._degraded.append("the language model gave no answer")
+        elif self._checks_citations and not structured:
+            self.summary["citations"] = verify_citations(text, self.context.sources).to_json()
+
+
+def _store_score(found: NodeWithScore, store: str) -> float | None:
+    noted = found.node.metadata.get(METADATA_KEY)
+    score = noted.get("stores", {}).get(store, {}).get("score") if isinstance(noted, dict) else None
+    return None if score is None else float(score)

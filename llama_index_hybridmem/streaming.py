@@ -1,0 +1,99 @@
+"""Token streams that stay inside the query they belong to; knows nothing of what is streamed.
+
+A model streams after `query` has returned. LlamaIndex then loses the call: its span has no parent and its tags are
+gone. The wrappers here run every step under the span and tags of the moment when they were made, and tell an observer
+about the first token and the end, also when the consumer stops early.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from llama_index_instrumentation.dispatcher import active_instrument_tags
+from llama_index_instrumentation.span import active_span_id
+
+
+class Observer(Protocol):
+    """Who wants to know how a stream goes."""
+
+    def began(self) -> None:
+        """The first token is there."""
+
+    def ended(self, text: str) -> None:
+        """The stream is over, finished or closed early; `text` is all that came."""
+
+
+def follow(tokens: Iterator[str], observer: Observer) -> Generator[str, None, None]:
+    """Stream tokens, each step in a copy of the present context."""
+    context = contextvars.copy_context()
+
+    def steps() -> Generator[str, None, None]:
+        came: list[str] = []
+        try:
+            while True:
+                try:
+                    token = context.run(next, tokens)
+                except StopIteration:
+                    break
+                if not came:
+                    observer.began()
+                came.append(token)
+                yield token
+        finally:
+            try:
+                if isinstance(tokens, Generator):
+                    context.run(tokens.close)
+            finally:
+                observer.ended("".join(came))
+
+    return steps()
+
+
+def afollow(tokens: AsyncIterator[str], observer: Observer) -> AsyncGenerator[str, None]:
+    """Stream tokens, each step under the present span and tags."""
+    span, tags = active_span_id.get(), active_instrument_tags.get()
+
+    @contextmanager
+    def inside() -> Iterator[None]:
+        span_token, tags_token = active_span_id.set(span), active_instrument_tags.set(tags)
+        try:
+            yield
+        finally:
+            active_instrument_tags.reset(tags_token)
+            active_span_id.reset(span_token)
+
+    async def steps() -> AsyncGenerator[str, None]:
+        came: list[str] = []
+        try:
+            while True:
+                with inside():
+                    try:
+                        token = await tokens.__anext__()
+                    except StopAsyncIteration:
+                        break
+                if not came:
+                    observer.began()
+                came.append(token)
+                yield token
+        finally:
+            try:
+                if isinstance(tokens, AsyncGenerator):
+                    with inside():
+                        await tokens.aclose()
+            finally:
+                observer.ended("".join(came))
+
+    return steps()
+
+
+def one(text: str) -> Generator[str, None, None]:
+    """A finished text as a stream."""
+    yield text
+
+
+async def aone(text: str) -> AsyncGenerator[str, None]:
+    """A finished text as an async stream."""
+    yield text
