@@ -23,10 +23,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 DISTRIBUTION = "llama-index-hybridmem"
+
+
+def told(error: BaseException) -> str:
+    """Give an error as "Type: message" for messages, reports and traces, without credentials of any URL in it."""
+    message = re.sub(r"://[^/\s@]+@", "://***@", str(error))
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 class HybridMemoryError(Exception):
@@ -39,12 +46,15 @@ class MissingExtraError(HybridMemoryError, ImportError):
     Attributes:
         feature: what the user asked for.
         extra: the extra of this distribution that brings the library.
+        further: more pip lines that it takes, each a command.
     """
 
-    def __init__(self, feature: str, extra: str) -> None:
+    def __init__(self, feature: str, extra: str, *further: str) -> None:
         self.feature = feature
         self.extra = extra
-        super().__init__(f'{feature} needs the extra \'{extra}\': pip install "{DISTRIBUTION}[{extra}]"')
+        self.further = further
+        lines = " && ".join([f'pip install "{DISTRIBUTION}[{extra}]"', *further])
+        super().__init__(f"{feature} needs the extra '{extra}': {lines}")
 
 
 class ConfigurationError(HybridMemoryError, ValueError):
@@ -160,7 +170,7 @@ class AllStoresFailedError(RetrievalError):
 
     def __init__(self, causes: Mapping[str, BaseException]) -> None:
         self.causes = dict(causes)
-        listed = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in self.causes.items())
+        listed = "; ".join(f"{name}: {told(error)}" for name, error in self.causes.items())
         super().__init__(f"no store answered: {listed}")
 
 

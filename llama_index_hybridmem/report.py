@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -89,9 +88,3 @@ def open_report() -> RetrievalReport:
 def hidden_report() -> None:
     """End the collection in the present context: a hybrid retriever used as a store keeps its details to itself."""
     _REPORT.set(None)
-
-
-def told(error: BaseException) -> str:
-    """Return an error as "Type: message" for reports and traces, without credentials of any URL in it."""
-    message = re.sub(r"://[^/\s@]+@", "://***@", str(error))
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__

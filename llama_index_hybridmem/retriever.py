@@ -17,13 +17,13 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index_instrumentation import get_dispatcher
 
 from .branches import Breaker, Call, Outcome, arun, run
-from .errors import AllStoresFailedError, ConfigurationError, EncoderError, UnknownRouteError
+from .errors import AllStoresFailedError, ConfigurationError, EncoderError, UnknownRouteError, told
 from .events import BranchEndEvent, FusionEndEvent
 from .filters import Filter, evaluate, parse
 from .fusion import rrf
 from .live import LiveSource
 from .merging import Hit, Mode, merge, preambles, read_hits
-from .report import BranchReport, RetrievalReport, hidden_report, open_report, retrieval_report, told
+from .report import BranchReport, RetrievalReport, hidden_report, open_report, retrieval_report
 from .stores import ENCODER, Store, by_name, checked_deadline, checked_top_k, encoders, merged_weights
 
 __all__ = ["BranchReport", "HybridRetriever", "LiveSource", "RetrievalReport", "Store", "retrieval_report"]
@@ -194,12 +194,13 @@ def _branch_report(outcome: Outcome[Any]) -> BranchReport:
 
 def _own_query(store: Store, query: QueryBundle, embedded: Outcome[Any] | None) -> QueryBundle:
     """Copy the query for one branch, so that what a retriever writes on it reaches no other."""
-    embedding = query.embedding
+    embedding, strings = query.embedding, query.custom_embedding_strs
     if embedded is not None and embedded.error is None:
         embedding = embedded.value
-    elif embedded is not None and embedded.error is not None and getattr(store.retriever, "needs_embedding", True):
-        raise EncoderError(f"the query could not be embedded: {told(embedded.error)}") from embedded.error
-    strings = query.custom_embedding_strs
+    elif embedded is not None and embedded.error is not None:
+        if getattr(store.retriever, "needs_embedding", True):
+            raise EncoderError(f"the query could not be embedded: {told(embedded.error)}") from embedded.error
+        strings = []  # nothing to embed: a retriever that can do without must not wait for the same encoder again
     return dataclasses.replace(
         query,
         embedding=None if embedding is None else list(embedding),

@@ -88,7 +88,7 @@ class EntityGraphRetriever(BaseRetriever):
         return await in_thread(self._retrieve, query_bundle)
 
     def _embedding(self, query_bundle: QueryBundle) -> Sequence[float] | None:
-        if query_bundle.embedding is not None or self._embed_model is None:
+        if query_bundle.embedding is not None or self._embed_model is None or not query_bundle.embedding_strs:
             return query_bundle.embedding
         try:
             return self._embed_model.get_agg_embedding_from_queries(query_bundle.embedding_strs)

