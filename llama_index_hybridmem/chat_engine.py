@@ -13,6 +13,7 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageR
 from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
 from llama_index.core.callbacks import trace_method
 from llama_index.core.chat_engine.types import AgentChatResponse, BaseChatEngine
+from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.instrumentation.events.chat_engine import (
     StreamChatDeltaReceivedEvent,
     StreamChatEndEvent,
@@ -20,7 +21,7 @@ from llama_index.core.instrumentation.events.chat_engine import (
     StreamChatStartEvent,
 )
 from llama_index.core.llms import LLM
-from llama_index.core.memory import BaseMemory, Memory
+from llama_index.core.memory import BaseMemory, ChatMemoryBuffer
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index_instrumentation import get_dispatcher
 
@@ -83,7 +84,8 @@ class HybridChatEngine(BaseChatEngine):
         Args:
             engine: answers each turn.
             llm: condenses follow-up questions; None for the engine's.
-            memory: chat history; None for a new one as long as the model's context.
+            memory: chat history; None for a ChatMemoryBuffer as long as the model's context (a `Memory` would open a
+                database connection for every chat).
             chat_history: what was said before, for the new one.
             condense_prompt: with {chat_history} and {question}.
             skip_condense: whether follow-up questions are asked as they are.
@@ -95,14 +97,9 @@ class HybridChatEngine(BaseChatEngine):
         if llm is None and engine.synthesis.asks_llm:
             llm = engine.synthesis.llm(engine.router.default)
         if memory is None:
-            said = list(chat_history or ())
-            memory = (
-                Memory.from_defaults(chat_history=said)
-                if llm is None
-                else Memory.from_defaults(
-                    chat_history=said, token_limit=max(llm.metadata.context_window - _ANSWER_TOKENS, _ANSWER_TOKENS)
-                )
-            )
+            window = DEFAULT_CONTEXT_WINDOW if llm is None else llm.metadata.context_window
+            limit = max(window - _ANSWER_TOKENS, _ANSWER_TOKENS)
+            memory = ChatMemoryBuffer.from_defaults(list(chat_history or ()), token_limit=limit)
         return cls(engine, None if skip_condense else llm, memory, condense_prompt or CONDENSE, system_prompt)
 
     @property
