@@ -1,0 +1,1 @@
+"""Semantic and keyword memory in one engine inside the process; knows nothing of graphs or answers."""

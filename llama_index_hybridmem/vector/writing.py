@@ -1,0 +1,179 @@
+"""Nodes into one shard: checks them all before the first is written, makes the shard, weighs and reweighs the terms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+from uuid import UUID
+
+import qdrant_edge as edge
+from llama_index.core.schema import BaseNode, MetadataMode
+
+from ..errors import ConfigurationError, InvalidVectorError
+from ..filters import elements, kind
+from .conditions import can_index
+from .files import Settings
+from .points import DENSE, LENGTH, SPARSE, WINDOWS, payload, point_id, to_node
+from .search import checked_vector, content
+from .shard import Shard
+from .sparse import Bm25Encoder
+
+NUMBER_FIELDS = 16
+"""Fields of the first nodes that get a number index unasked: more than people filter on, and each costs a write."""
+
+Windows = Mapping[str, Sequence[Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a new shard is to be like, as far as its maker said.
+
+    Attributes:
+        dimension: None: that of the first vector.
+        language: None: English.
+        average_length: None: that of the first nodes.
+        indexed_fields: fields that get a number index whatever the first nodes hold.
+    """
+
+    dimension: int | None = None
+    language: str | None = None
+    average_length: float | None = None
+    indexed_fields: tuple[str, ...] = ()
+
+
+class Writer:
+    """Writes nodes into a shard. Safe to share between threads.
+
+    Args:
+        shard: the shard; the first nodes make it.
+        wish: what it is to be like then.
+    """
+
+    def __init__(self, shard: Shard, wish: Wish) -> None:
+        self._shard = shard
+        self._wish = wish
+        self._encoder: Bm25Encoder | None = None
+
+    def add(self, nodes: Sequence[BaseNode], windows: Windows) -> None:
+        """Write nodes; one with a known id replaces what was there.
+
+        Args:
+            nodes: each with an embedding.
+            windows: by node id, several vectors of a node that is longer than the encoder reads.
+
+        Raises:
+            InvalidVectorError: an embedding is missing, of another length, or not finite; nothing is written then.
+            ConfigurationError: windows of a node that is not among these.
+        """
+        if strangers := sorted(set(windows) - {node.node_id for node in nodes}):
+            raise ConfigurationError(f"windows of nodes that are not being added: {strangers[:5]}")
+        dimension, vectors = self._checked(nodes, windows)
+        texts = [text_of(node) for node in nodes]
+        self._make(nodes, texts, dimension)
+        self._shard.upsert(self._points(nodes, texts, vectors))
+
+    def encoder(self) -> Bm25Encoder:
+        """The encoder of the shard as it is."""
+        settings = self._shard.settings
+        if settings is None:
+            return Bm25Encoder(self._wish.language or "english")
+        known = self._encoder
+        if known is None or (known.language, known.average_length) != (settings.language, settings.average_length):
+            known = self._encoder = Bm25Encoder(settings.language, settings.average_length)
+        return known
+
+    def average_length(self) -> float | None:
+        """The average number of terms of what is stored now; reads all points. None if there are none."""
+        total = count = 0
+        for record in self._records([LENGTH]):
+            total, count = total + content(record)[LENGTH], count + 1
+        return total / count if count else None
+
+    def reweigh(self) -> float | None:
+        """Measure the average length anew and weigh every point's terms by it.
+
+        Returns:
+            The new average; None if there are no points. A kill on the way leaves the old one in the settings, with
+            some points at the new: do it again.
+        """
+        average = self.average_length()
+        settings = self._shard.settings
+        if average is None or settings is None:
+            return None
+        changed = replace(settings, average_length=max(average, 1.0))
+        with self._shard.lock:
+            self._shard.settings = changed  # in memory: nodes that are added meanwhile are weighed by the new average
+        encoder = self.encoder()
+        self._shard.revise((cast(UUID, record.id), self._weighed(encoder, record)) for record in self._records(True))
+        self._shard.amend(changed)
+        return changed.average_length
+
+    def _weighed(self, encoder: Bm25Encoder, record: edge.Record) -> dict[str, edge.NamedVector]:
+        return {SPARSE: sparse_vector(encoder, text_of(to_node(content(record))))}
+
+    def _records(self, keys: bool | list[str]) -> Iterator[edge.Record]:
+        if self._shard.settings is not None:
+            for page in self._shard.pages(None, payload=keys):
+                yield from page
+
+    def _checked(self, nodes: Sequence[BaseNode], windows: Windows) -> tuple[int, list[dict[str, edge.NamedVector]]]:
+        settings = self._shard.settings
+        dimension = settings.dimension if settings else self._wish.dimension or 0
+        found: list[dict[str, edge.NamedVector]] = []
+        for node in nodes:
+            if node.embedding is None:
+                raise InvalidVectorError(f"node {node.node_id} has no embedding: embed nodes before adding them")
+            vector = checked_vector(node.embedding, dimension or None, f"the embedding of node {node.node_id}")
+            dimension = len(vector)
+            vectors: dict[str, edge.NamedVector] = {DENSE: vector}
+            if several := windows.get(node.node_id):
+                what = f"a window of node {node.node_id}"
+                vectors[WINDOWS] = [checked_vector(one, dimension, what) for one in several]
+            found.append(vectors)
+        return dimension, found
+
+    def _make(self, nodes: Sequence[BaseNode], texts: Sequence[str], dimension: int) -> None:
+        with self._shard.lock:
+            if self._shard.settings is None:
+                wish = self._wish
+                encoder = Bm25Encoder(wish.language or "english")
+                average = wish.average_length if wish.average_length is not None else encoder.average(texts)
+                encoder.with_average(average)  # refuses what is no length, before anything is made
+                fields = tuple(dict.fromkeys(filter(can_index, (*wish.indexed_fields, *number_fields(nodes)))))
+                self._shard.make(Settings(dimension, encoder.language, average, fields))
+            # Another thread, or another process before us, may have made it of other vectors since they were checked.
+            made = self._shard.settings
+            if made is None or made.dimension != dimension:
+                raise InvalidVectorError(f"vectors of {dimension} floats do not fit the store: {made}")
+
+    def _points(
+        self, nodes: Sequence[BaseNode], texts: Sequence[str], vectors: Sequence[dict[str, edge.NamedVector]]
+    ) -> Iterator[edge.Point]:
+        encoder = self.encoder()
+        for node, text, some in zip(nodes, texts, vectors, strict=True):
+            named = {**some, SPARSE: sparse_vector(encoder, text)}
+            yield edge.Point(point_id(node.node_id), named, payload(node, encoder.length(text)))
+
+
+def number_fields(nodes: Iterable[BaseNode]) -> list[str]:
+    """The first metadata fields that hold numbers, in the order of their appearance."""
+    found: dict[str, None] = {}
+    for node in nodes:
+        for key, field in node.metadata.items():
+            if any(kind(scalar) == "number" for scalar in elements(field)):
+                found[key] = None
+                if len(found) == NUMBER_FIELDS:
+                    return list(found)
+    return list(found)
+
+
+def sparse_vector(encoder: Bm25Encoder, text: str) -> edge.SparseVector:
+    """A text's BM25 vector as the engine takes it."""
+    (indices,), (values,) = encoder.embed_documents([text])
+    return edge.SparseVector(indices, values)
+
+
+def text_of(node: BaseNode) -> str:
+    """What keyword search sees of a node: what the embedding model sees."""
+    return node.get_content(metadata_mode=MetadataMode.EMBED)
