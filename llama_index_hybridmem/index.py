@@ -25,7 +25,7 @@ from .graph.entities import Extractor
 from .graph.nodes import facts_from_property_graph
 from .graph.stores.base import Fact
 from .graph.stores.sqlite import SqliteGraphStore
-from .ingestion import DOCUMENTS_PER_BATCH, Ingestion, batches, owned
+from .ingestion import DOCUMENTS_PER_BATCH, EdgeVectors, IndexVectors, Ingestion, batches, owned
 from .knowledge import Triples, facts_of, nodes_of
 from .manifest import FILE, Manifest, tenant_folder
 from .memories import DEADLINE_S, RETRIEVER_ARGUMENTS, memory_stores
@@ -70,15 +70,15 @@ class HybridMemoryIndex:
         self._tenants: dict[str, HybridMemoryIndex] = {}
         self._lock = threading.RLock()
         self._closed = False
-        self._ours = ours = isinstance(self.vector_store, QdrantEdgeVectorStore)
+        store = self.vector_store
+        self._ours = isinstance(store, QdrantEdgeVectorStore)
         self._ingestion = Ingestion(
-            self.vector_store,
+            EdgeVectors(store) if isinstance(store, QdrantEdgeVectorStore) else IndexVectors(vector_index),
             graph_store,
             embed_model,
-            journal=Journal(folder / "journal.jsonl") if folder is not None and ours else None,
+            journal=Journal(folder / "journal.jsonl") if folder is not None and self._ours else None,
             use_titles=manifest.use_titles,
             extract=extract_entities,
-            windows=ours,
         )
         self._ingestion.mend()
 

@@ -11,18 +11,20 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.indices.vector_store.base import VectorStoreIndex
 from llama_index.core.schema import BaseNode, MetadataMode, NodeRelationship, ObjectType, RelatedNodeInfo
-from llama_index.core.vector_stores.types import BasePydanticVectorStore, FilterOperator, MetadataFilter, MetadataFilters
+from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter, MetadataFilters
 
 from .disk import Journal
 from .graph.entities import Extractor
 from .graph.nodes import to_node, to_passage, without_graph
 from .graph.stores.base import Fact, GraphStore
 from .splitter import window_texts
+from .vector.store import QdrantEdgeVectorStore
 
 logger = logging.getLogger(__name__)
 
@@ -31,37 +33,97 @@ DOCUMENTS_PER_BATCH = 32
 """Documents acknowledged together: enough to encode in full batches, few enough to lose little time to a crash."""
 
 
+Windows = Mapping[str, list[list[float]]]
+"""Node id to the vectors of a long node's windows."""
+
+
+class Vectors(Protocol):
+    """The vector side of an ingestion."""
+
+    windows: bool
+    """Whether it takes window vectors."""
+
+    def add(self, nodes: Sequence[BaseNode], windows: Windows) -> None:
+        """Add or replace nodes that carry their embeddings."""
+
+    def drop(self, node_ids: list[str]) -> None:
+        """Remove nodes."""
+
+    def node_ids(self, doc_id: str) -> list[str]:
+        """List the nodes of a document."""
+
+
+class EdgeVectors:
+    """Our own vector store."""
+
+    windows = True
+
+    def __init__(self, store: QdrantEdgeVectorStore) -> None:
+        self._store = store
+
+    def add(self, nodes: Sequence[BaseNode], windows: Windows) -> None:
+        """See `Vectors`."""
+        self._store.add(list(nodes), window_embeddings=windows)
+
+    def drop(self, node_ids: list[str]) -> None:
+        """See `Vectors`."""
+        self._store.delete_nodes(node_ids)
+
+    def node_ids(self, doc_id: str) -> list[str]:
+        """See `Vectors`."""
+        wanted = MetadataFilters(filters=[MetadataFilter(key="doc_id", value=doc_id, operator=FilterOperator.EQ)])
+        return [node.node_id for node in self._store.get_nodes(filters=wanted)]
+
+
+class IndexVectors:
+    """An app's own vector index, kept in step through its own methods."""
+
+    windows = False
+
+    def __init__(self, index: VectorStoreIndex) -> None:
+        self._index = index
+
+    def add(self, nodes: Sequence[BaseNode], windows: Windows) -> None:
+        """See `Vectors`."""
+        self._index.insert_nodes(list(nodes))
+
+    def drop(self, node_ids: list[str]) -> None:
+        """See `Vectors`."""
+        self._index.delete_nodes(node_ids, delete_from_docstore=True)
+
+    def node_ids(self, doc_id: str) -> list[str]:
+        """See `Vectors`; such an index is not mended, so nobody asks."""
+        raise NotImplementedError
+
+
 class Ingestion:
-    """Puts nodes into a vector store and a graph store together.
+    """Puts nodes into vector memory and a graph store together.
 
     Args:
-        vector_store: holds the vectors and keywords.
+        vectors: holds the vectors and keywords.
         graph_store: holds names and links; its commit is the acknowledgement.
         embed_model: encodes nodes, and windows of long ones.
         journal: names the documents on their way; None: nothing to mend (memory, or somebody else's vector store).
         use_titles: whether titles are names.
         extract: proposes names in place of capitalised spans.
-        windows: whether the vector store takes window vectors.
     """
 
     def __init__(
         self,
-        vector_store: BasePydanticVectorStore,
+        vectors: Vectors,
         graph_store: GraphStore,
         embed_model: BaseEmbedding,
         *,
         journal: Journal | None = None,
         use_titles: bool = True,
         extract: Extractor | None = None,
-        windows: bool = True,
     ) -> None:
-        self._vector_store = vector_store
+        self._vectors = vectors
         self._graph_store = graph_store
         self._embed_model = embed_model
         self._journal = journal
         self._use_titles = use_titles
         self._extract = extract
-        self._windows = windows
 
     def write(self, doc_ids: Sequence[str], nodes: Sequence[BaseNode], facts: Mapping[str, Sequence[Fact]]) -> None:
         """Make the given nodes all there is of the given documents, in both stores.
@@ -109,7 +171,7 @@ class Ingestion:
         for doc_id in doc_ids:
             logger.warning("document %s was on its way when the last process ended; mending", doc_id)
             known = self._graph_store.document_node_ids(doc_id)
-            self._drop_vectors(set(self._vectors_of(doc_id)) - set(known))
+            self._drop_vectors(set(self._vectors.node_ids(doc_id)) - set(known))
             self._restore(known)
         self._journal.clear()
         return doc_ids
@@ -120,28 +182,21 @@ class Ingestion:
         nodes = [to_node(passage) for passage in stored.values()]
         self._add_vectors(nodes, self._window_embeddings(nodes))
 
-    def _vectors_of(self, doc_id: str) -> list[str]:
-        wanted = MetadataFilters(filters=[MetadataFilter(key="doc_id", value=doc_id, operator=FilterOperator.EQ)])
-        return [node.node_id for node in self._vector_store.get_nodes(filters=wanted)]
-
-    def _add_vectors(self, nodes: Sequence[BaseNode], windows: Mapping[str, list[list[float]]]) -> None:
+    def _add_vectors(self, nodes: Sequence[BaseNode], windows: Windows) -> None:
         if not nodes:
             return
         texts = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
         vectors = self._embed_model.get_text_embedding_batch(texts)
         embedded = [node.model_copy(update={"embedding": vector}) for node, vector in zip(nodes, vectors, strict=True)]
-        if windows:
-            self._vector_store.add(embedded, window_embeddings=windows)
-        else:
-            self._vector_store.add(embedded)
+        self._vectors.add(embedded, windows)
 
     def _drop_vectors(self, node_ids: Iterable[str]) -> None:
         gone = list(node_ids)
         if gone:
-            self._vector_store.delete_nodes(node_ids=gone)
+            self._vectors.drop(gone)
 
     def _window_embeddings(self, nodes: Sequence[BaseNode]) -> dict[str, list[list[float]]]:
-        if not self._windows:
+        if not self._vectors.windows:
             return {}
         texts = {node.node_id: found for node in nodes if (found := window_texts(node, self._embed_model))}
         flat = [text for found in texts.values() for text in found]

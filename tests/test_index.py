@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from llama_index_hybridmem.index import HybridMemoryIndex
 
 from fakes import WordsEmbedding
 
+TESTS = Path(__file__).parent
 TEXTS = {
     "dram": ("DRAM", "DRAM was invented by Robert Dennard at IBM. A cell holds one capacitor."),
     "dennard": ("Robert Dennard", "Robert Dennard grew up in Texas and worked in New York."),
@@ -167,7 +169,8 @@ CRASH = """
 def test_a_kill_between_the_two_writes_leaves_both_memories_agreeing(tmp_path: Path, where: str, survivor: str) -> None:
     """A change killed before the graph's commit is undone at open, one killed after it is finished."""
     command = [sys.executable, "-c", dedent(CRASH), str(tmp_path), where]
-    done = subprocess.run(command, cwd=Path(__file__).parent, check=False, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     with HybridMemoryIndex.open(tmp_path, embed_model=WordsEmbedding()) as index:
         vectors, graph = held(index)
