@@ -44,6 +44,8 @@ class HybridMemoryBlock(BaseMemoryBlock[str]):
     again in the same session only. Use an index of their own for them, unless conversations should stand among the
     documents.
 
+    A ReActAgent drops system messages: give its `Memory` insert_method="user", or it never sees any block.
+
     Small talk retrieves nothing. When every store fails, AllStoresFailedError reaches the agent; when some fail, it
     gets what the others have.
 

@@ -10,10 +10,11 @@ import pytest
 from fake_llm import ScriptedLLM
 from fakes import WordsEmbedding
 from llama_index.core import VectorStoreIndex
-from llama_index.core.agent.workflow import ReActAgent
+from llama_index.core.agent.workflow import FunctionAgent, ReActAgent
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.llms import ChatMessage
-from llama_index.core.memory import Memory
+from llama_index.core.llms.mock import MockFunctionCallingLLMWithChatMemoryOfLastCall
+from llama_index.core.memory import InsertMethod, Memory
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle, TextNode
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -131,11 +132,16 @@ async def test_a_dead_memory_is_an_error_and_not_an_empty_one() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # LlamaIndex's agents use what its workflows deprecate
 async def test_an_agent_reads_it(new_memory: NewMemory) -> None:
-    """A ReActAgent with the block in its Memory has the passage in its prompt."""
+    """Agents have the passage in their prompt: a FunctionAgent as it is, a ReActAgent where Memory inserts as user."""
+    block = HybridMemoryBlock(retriever=_Fixed([TextNode(text=DRAM)]))
+    calling = MockFunctionCallingLLMWithChatMemoryOfLastCall()
+    await FunctionAgent(tools=[], llm=calling, streaming=False).run(
+        "How often is DRAM refreshed?", memory=new_memory(memory_blocks=[block])
+    )
+    assert DRAM in "".join(message.content or "" for message in calling.last_chat_messages or ())
     llm = ScriptedLLM(reply="Thought: I can answer.\nAnswer: every 64 ms", is_chat=True)
-    memory = new_memory(memory_blocks=[HybridMemoryBlock(retriever=_Fixed([TextNode(text=DRAM)]))])
-    agent = ReActAgent(tools=[], llm=llm, streaming=False)
-    result = await agent.run("How often is DRAM refreshed?", memory=memory)
+    memory = new_memory(memory_blocks=[block], insert_method=InsertMethod.USER)
+    result = await ReActAgent(tools=[], llm=llm, streaming=False).run("How often is DRAM refreshed?", memory=memory)
     assert "64 ms" in str(result)
     assert DRAM in llm.prompts[0]
 
