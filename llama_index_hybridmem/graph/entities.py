@@ -1,24 +1,30 @@
 """Names in text: how to find them and where they occur; knows nothing of stores, vectors or language models.
 
 Three steps, all plain string work. *Declaring*: titles and capitalised spans propose names. *Matching*: a longest-match
-walk over a passage's words finds every known name in it, capitalised or not. *Truecase counts*: of a name's mentions in
-running text, how many are written with capitals, so that pages called "City" or "Father" do not tie everything together.
+walk over a passage's words finds every known name in it, capitalised or not. *Truecase counts*: of a name's mentions
+in running text, how many have capitals, so that pages called "City" or "Father" do not tie everything together.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 MAX_NAME_WORDS = 10
 """Longest name, in words. Titles beyond it are almost always sentences or lists, which nothing else mentions whole."""
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+# Signs within words that `str.isalnum` takes for their end: soft hyphens of PDFs and the joiners of Persian and Indic
+# scripts, which are no part of a form; accents and vowel signs (Latin, Hebrew, Arabic; Indic, Thai).
+_UNSEEN = "\u00ad\u200b-\u200d\u2060"
+_ACCENTS = "\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670"
+_VOWELS = "\u0900-\u0963\u0971-\u0dff\u0e31-\u0e4e"
+_WORD = re.compile(rf"[^\W_]+(?:['’][^\W_]+|[{_UNSEEN}{_ACCENTS}{_VOWELS}][^\W_]*)*")
+_DROPPED = re.compile(rf"['’{_UNSEEN}]")
 _POSSESSIVE = re.compile(r"['’]s$", re.IGNORECASE)
-_PARENTHESES = re.compile(r"\s*\([^()]*\)")
-# What may stand between two words of one name: blanks, a hyphen, a slash, an ampersand, or the dot of an initial ("J. R. Doe").
+_PARENTHESES = re.compile(r"\([^()]*\)")
+# Between two words of one name: blanks, a hyphen, a slash, an ampersand, or the dot of an initial ("J. R. Doe").
 _INSIDE_GAP = re.compile(r"^(?:[ \t]+|\n(?!\s*\n)|[-–/]|[ \t]*&[ \t]*)$")
 _INITIAL_GAP = re.compile(r"^\.[ \t]*$")
 _SENTENCE_END = re.compile(r"[.!?:;]['\"”’)\]]*\s|\n\s*\n|\n\s*(?:[-*+|>]|#+|\d+[.)])\s")
@@ -27,14 +33,15 @@ CONNECTORS = frozenset("of the de la le du des von van der den di da del della e
 """Words that may stand inside a name ("University of Copenhagen"), never at its ends."""
 
 STOPWORDS = frozenset(
-    """a about above after again against all also although am among an and another any are as at be because been before being
-    below between both but by can could did do does doing down during each either else ever every few first for from further had
-    has have having he her here hers herself him himself his how however i if in into is it its itself just last later least
-    less let like made many may me might more most much must my myself neither new no nor not now of off often on once one only
-    or other our ours ourselves out over own per perhaps said same she should since so some still such than that the their
-    theirs them themselves then there these they this those though through thus to together too two under until up upon us use
-    used using very was we were what whatever when where whether which while who whom whose why will with within without would
-    yes yet you your yours yourself name named called give tell many much list""".split()
+    """a about above after again against all also although am among an and another any are as at be because been
+    before being below between both but by can could did do does doing down during each either else ever every few
+    first for from further had has have having he her here hers herself him himself his how however i if in into is it
+    its itself just last later least less let like made many may me might more most much must my myself neither new no
+    nor not now of off often on once one only or other our ours ourselves out over own per perhaps said same she should
+    since so some still such than that the their theirs them themselves then there these they this those though through
+    thus to together too two under until up upon us use used using very was we were what whatever when where whether
+    which while who whom whose why will with within without would yes yet you your yours yourself name named called
+    give tell many much list""".split()
 )
 """English function words and question words: never names by themselves, never search terms."""
 
@@ -45,13 +52,35 @@ _CALENDAR = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """One word of a text: its normalised form and where it stands."""
+class Words:
+    """The words of one text, as parallel lists.
 
-    text: str
-    start: int
-    end: int
-    capital: bool
+    Attributes:
+        source: the text.
+        texts: each word's normalised form.
+        spans: where each stands in the source, without a possessive ending.
+    """
+
+    source: str
+    texts: list[str]
+    spans: list[tuple[int, int]]
+
+    def surface(self, first: int, after: int) -> str:
+        """Quote the source from one word up to, not including, another."""
+        return self.source[self.spans[first][0] : self.spans[after - 1][1]]
+
+    def is_capital(self, index: int) -> bool:
+        """Whether a word begins with a capital or a digit."""
+        initial = self.source[self.spans[index][0]]
+        return initial.isupper() or initial.isdigit()
+
+    def begins_sentence(self, index: int) -> bool:
+        """Whether a word's capital says nothing."""
+        return index == 0 or _SENTENCE_END.search(self.gap(index) + " ") is not None
+
+    def gap(self, index: int) -> str:
+        """Quote what stands between a word and the one before it."""
+        return self.source[self.spans[index - 1][1] : self.spans[index][0]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +100,37 @@ class Mention:
     titled: bool = False
 
 
-def words(text: str) -> list[Word]:
-    """Split a text into words: letters and digits of any script, lower-cased, without apostrophes or possessive endings."""
-    found = []
+def words(text: str) -> Words:
+    """Split a text into words: letters and digits of any script, lower-cased, without apostrophes and possessives."""
+    texts, spans = [], []
     for match in _WORD.finditer(text):
-        raw = match.group()
-        end = match.end()
-        if "'" in raw or "’" in raw:
+        raw, (start, end) = match.group(), match.span()
+        if raw.isascii() and raw.isalnum():
+            texts.append(raw.lower())
+        else:
             kept = _POSSESSIVE.sub("", raw)
             end -= len(raw) - len(kept)
-            raw = kept
-        found.append(Word(_plain(raw), match.start(), end, raw[0].isupper() or raw[0].isdigit()))
-    return found
+            texts.append(_folded(kept))
+        spans.append((start, end))
+    return Words(text, texts, spans)
 
 
 def word_set(text: str) -> set[str]:
-    """Give the different words of a text, the same forms as `words` and several times faster."""
-    return {_plain(_POSSESSIVE.sub("", raw)) if "'" in raw or "’" in raw else raw.lower() for raw in _WORD.findall(text)}
+    """Give the different words of a text, the same forms as `words` and faster."""
+    return {
+        raw.lower() if raw.isascii() and raw.isalnum() else _folded(_POSSESSIVE.sub("", raw))
+        for raw in set(_WORD.findall(text))
+    }
 
 
-def _plain(raw: str) -> str:
-    return raw.lower().replace("'", "").replace("’", "")
+def _folded(word: str) -> str:
+    """Lower-case, with accents composed; a Turkish dotted capital I becomes a plain i, as it is typed in questions."""
+    return unicodedata.normalize("NFC", _DROPPED.sub("", word).lower()).replace("i\u0307", "i")
 
 
 def normalise(name: str) -> str:
     """Write a name the way the graph keys it: its words, lower-cased, one blank apart; "" when it has none."""
-    return " ".join(word.text for word in words(name))
+    return " ".join(words(name).texts)
 
 
 def is_short(name: str) -> bool:
@@ -106,122 +140,110 @@ def is_short(name: str) -> bool:
 
 def terms(text: str) -> list[str]:
     """List the content words of a text, in order, each once."""
-    return list(dict.fromkeys(word.text for word in words(text) if word.text not in STOPWORDS))
+    return [word for word in dict.fromkeys(words(text).texts) if word not in STOPWORDS]
 
 
 def title_names(title: str) -> list[str]:
-    """Name a title stands for: itself, and itself without what stands in parentheses ("Mercury (planet)")."""
+    """List the names a title stands for: itself, and itself without what stands in parentheses ("Mercury (planet)")."""
     whole = normalise(title)
-    bare = normalise(_PARENTHESES.sub("", title))
+    bare = normalise(_PARENTHESES.sub(" ", title))
     return [name for name in dict.fromkeys((whole, bare)) if name and is_short(name)]
 
 
 def capitalised_names(text: str) -> list[str]:
     """List the names that capitals announce in running text, each once, in order of appearance.
 
-    A run of capitalised words, connectors allowed inside, is one name. Dropped: single words that begin a sentence (their
-    capital says nothing), months and days, numbers, function words at either end.
+    A run of capitalised words, connectors allowed inside, is one name. Dropped: single words that begin a sentence
+    (their capital says nothing), months and days, numbers, function words at either end.
     """
     tokens = words(text)
-    starts = _sentence_starts(text, tokens)
     names: dict[str, None] = {}
-    for run in _capital_runs(text, tokens):
-        name = _trimmed(tokens, run)
-        if name and _is_name([tokens[i] for i in name], alone_at_start=len(name) == 1 and name[0] in starts):
-            names[" ".join(tokens[i].text for i in name)] = None
+    for first, after in _capital_runs(tokens):
+        while first < after and tokens.texts[first] in STOPWORDS:
+            first += 1
+        while after > first and tokens.texts[after - 1] in STOPWORDS:
+            after -= 1
+        if _is_name(tokens, first, after):
+            names[" ".join(tokens.texts[first:after])] = None
     return list(names)
 
 
-def _capital_runs(text: str, tokens: Sequence[Word]) -> Iterator[list[int]]:
-    run: list[int] = []
-    pending: list[int] = []  # connectors that count only if a capitalised word follows
-    for index, token in enumerate(tokens):
-        if run and not _joined(text, tokens, index):
-            yield run
-            run, pending = [], []
-        if token.capital:
-            run += [*pending, index]
-            pending = []
-        elif run and token.text in CONNECTORS:
-            pending.append(index)
-        elif run:
-            yield run
-            run, pending = [], []
-    if run:
-        yield run
+def _capital_runs(tokens: Words) -> Iterator[tuple[int, int]]:
+    first, after = 0, 0  # the run so far; connectors beyond it count only if a capitalised word follows
+    for index, text in enumerate(tokens.texts):
+        capital = tokens.is_capital(index)
+        running = first < after and _joined(tokens, index)
+        if running and (capital or text in CONNECTORS):
+            after = index + 1 if capital else after
+            continue
+        if first < after:
+            yield first, after
+        first, after = index, index + capital
+    if first < after:
+        yield first, after
 
 
-def _joined(text: str, tokens: Sequence[Word], index: int) -> bool:
-    previous = tokens[index - 1]
-    gap = text[previous.end : tokens[index].start]
-    if _INSIDE_GAP.match(gap):
+def _joined(tokens: Words, index: int) -> bool:
+    gap = tokens.gap(index)
+    if gap == " " or _INSIDE_GAP.match(gap):
         return True
-    return bool(_INITIAL_GAP.match(gap)) and previous.capital and previous.end - previous.start == 1
+    start, end = tokens.spans[index - 1]
+    return end - start == 1 and tokens.is_capital(index - 1) and _INITIAL_GAP.match(gap) is not None
 
 
-def _trimmed(tokens: Sequence[Word], run: list[int]) -> list[int]:
-    low, high = 0, len(run)
-    while low < high and tokens[run[low]].text in STOPWORDS:
-        low += 1
-    while high > low and tokens[run[high - 1]].text in STOPWORDS:
-        high -= 1
-    return run[low:high]
-
-
-def _is_name(parts: Sequence[Word], *, alone_at_start: bool) -> bool:
-    if alone_at_start or len(parts) > MAX_NAME_WORDS:
+def _is_name(tokens: Words, first: int, after: int) -> bool:
+    texts = tokens.texts[first:after]
+    if not 0 < len(texts) <= MAX_NAME_WORDS:
         return False
-    if len(parts) == 1 and (parts[0].text in _CALENDAR or len(parts[0].text) < 2):
+    if len(texts) == 1 and (texts[0] in _CALENDAR or len(texts[0]) < 2 or tokens.begins_sentence(first)):
         return False
-    return not all(part.text.isdigit() or part.text in _CALENDAR for part in parts)
-
-
-def _sentence_starts(text: str, tokens: Sequence[Word]) -> set[int]:
-    starts = {0} if tokens else set()
-    for index, (left, right) in enumerate(pairwise(tokens), start=1):
-        if _SENTENCE_END.search(text[left.end : right.start] + " "):
-            starts.add(index)
-    return starts
+    return not all(text.isdigit() or text in _CALENDAR for text in texts)
 
 
 class Gazetteer:
-    """Known names, indexed by first word, for longest-match look-up."""
+    """Known names for longest-match look-up: every name and every beginning of one, told apart by a flag."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        self._names: set[str] = set()
-        self._longest: dict[str, int] = {}
+        self._is_name: dict[str, bool] = {}
         self.add(names)
 
-    def __len__(self) -> int:
-        return len(self._names)
-
     def __contains__(self, name: str) -> bool:
-        return name in self._names
+        return self._is_name.get(name, False)
 
     def add(self, names: Iterable[str]) -> None:
         """Add normalised names."""
         for name in names:
-            self._names.add(name)
-            first, _, rest = name.partition(" ")
-            length = rest.count(" ") + 2 if rest else 1
-            self._longest[first] = max(length, self._longest.get(first, 0))
+            self._is_name[name] = True
+            blank = name.rfind(" ")
+            while blank > 0 and name[:blank] not in self._is_name:
+                self._is_name[name[:blank]] = False
+                blank = name.rfind(" ", 0, blank)
 
     def discard(self, names: Iterable[str]) -> None:
-        """Forget normalised names."""
-        self._names.difference_update(names)
+        """Forget normalised names; as a beginning of others a name stays."""
+        for name in names:
+            self._is_name[name] = False
 
-    def find(self, tokens: Sequence[Word]) -> Iterator[tuple[str, int, int]]:
-        """Yield (name, first word, word after the last) of the longest match at each place, left to right, not overlapping."""
-        index, end = 0, len(tokens)
+    def find(self, texts: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+        """Find names in a sequence of normalised words, left to right, the longest at each place, without overlaps.
+
+        Yields:
+            (name, its first word, the word after its last).
+        """
+        index, end = 0, len(texts)
         while index < end:
-            longest = min(self._longest.get(tokens[index].text, 0), end - index)
-            for length in range(longest, 0, -1):
-                name = " ".join(token.text for token in tokens[index : index + length])
-                if name in self._names:
-                    yield name, index, index + length
-                    index += length - 1
+            text, after, found = texts[index], index + 1, ""
+            while (is_name := self._is_name.get(text)) is not None:
+                if is_name:
+                    found, found_after = text, after
+                if after == end:
                     break
-            index += 1
+                text, after = f"{text} {texts[after]}", after + 1
+            if found:
+                yield found, index, found_after
+                index = found_after
+            else:
+                index += 1
 
 
 def mentions(text: str, title: str, titled: Collection[str], gazetteer: Gazetteer) -> dict[str, Mention]:
@@ -234,20 +256,25 @@ def mentions(text: str, title: str, titled: Collection[str], gazetteer: Gazettee
         gazetteer: the known names.
 
     Returns:
-        normalised name to its mention, with truecase counts taken from running text only. A one-word mention that begins
-        a sentence is not counted: its capital says nothing.
+        normalised name to its mention, with truecase counts taken from running text only. A one-word mention that
+        begins a sentence is not counted: its capital says nothing.
     """
     found = {name: Mention(title or name, 0, 0, titled=True) for name in titled}
-    for name, first, after in gazetteer.find(title_words := words(title)):
-        found.setdefault(name, Mention(title[title_words[first].start : title_words[after - 1].end], 0, 0))
+    tokens = words(title)
+    for name, first, after in gazetteer.find(tokens.texts):
+        found.setdefault(name, Mention(tokens.surface(first, after), 0, 0))
     tokens = words(text)
-    starts = _sentence_starts(text, tokens)
-    for name, first, after in gazetteer.find(tokens):
-        counted = not (after - first == 1 and first in starts)
-        upper = counted and all(t.capital for t in tokens[first:after] if t.text not in STOPWORDS)
-        known = found.get(name) or Mention(text[tokens[first].start : tokens[after - 1].end], 0, 0)
+    for name, first, after in gazetteer.find(tokens.texts):
+        known = found.get(name) or Mention(tokens.surface(first, after), 0, 0)
+        counted = after - first > 1 or not tokens.begins_sentence(first)
+        upper = counted and _is_capitalised(tokens, first, after)
         found[name] = Mention(known.surface, known.total + counted, known.upper + upper, known.titled)
     return found
+
+
+def _is_capitalised(tokens: Words, first: int, after: int) -> bool:
+    telling = [index for index in range(first, after) if tokens.texts[index] not in STOPWORDS]
+    return all(tokens.is_capital(index) for index in telling or range(first, after))
 
 
 Extractor = Callable[[str], Iterable[str]]
@@ -261,19 +288,19 @@ def declared_names(text: str, title: str, extract: Extractor | None = None) -> l
     return list(dict.fromkeys([*title_names(title), *kept]))
 
 
-def query_names(question: str, known: Callable[[Iterable[str]], Mapping[str, int]]) -> list[str]:
+def query_names(question: str, known: Callable[[Iterable[str]], Mapping[str, object]]) -> list[str]:
     """Find the names in a question without holding the dictionary: every run of words is looked up, the longest win.
 
     Args:
         question: any text, in any case.
         known: takes candidate names, returns those that exist (as keys).
     """
-    tokens = words(question)
+    texts = words(question).texts
     spans = [
-        " ".join(token.text for token in tokens[first : first + length])
-        for first in range(len(tokens))
-        for length in range(1, min(MAX_NAME_WORDS, len(tokens) - first) + 1)
+        " ".join(texts[first : first + length])
+        for first in range(len(texts))
+        for length in range(1, min(MAX_NAME_WORDS, len(texts) - first) + 1)
     ]
     gazetteer = Gazetteer(known(dict.fromkeys(spans)))
-    names = dict.fromkeys(name for name, _, _ in gazetteer.find(tokens))
+    names = dict.fromkeys(name for name, _, _ in gazetteer.find(texts))
     return [name for name in names if name not in STOPWORDS]

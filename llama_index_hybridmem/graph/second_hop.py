@@ -38,7 +38,7 @@ def expansion(question: str, asked: Collection[str], title: str, links: Sequence
 def _without(question: str, answered: Collection[str], asked: Collection[str]) -> str:
     tokens = words(question)
     dropped: set[int] = set()
-    for name, first, after in Gazetteer(asked).find(tokens):
+    for name, first, after in Gazetteer(asked).find(tokens.texts):
         if name in answered:
             dropped.update(range(first, after))
-    return " ".join(question[token.start : token.end] for i, token in enumerate(tokens) if i not in dropped)
+    return " ".join(tokens.surface(i, i + 1) for i in range(len(tokens.texts)) if i not in dropped)
