@@ -74,13 +74,15 @@ class Name:
         id: the store's number for it.
         name: normalised form.
         df: passages that have it.
-        case: share of its counted mentions written with capitals, 1.0 when none was counted.
+        case: share of its counted mentions written with capitals, 1.0 when none was counted or the user stated it.
+        given: whether the user stated it, alone or as the end of a fact.
     """
 
     id: int
     name: str
     df: int
     case: float
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,10 @@ class Link:
 
 @dataclass(frozen=True)
 class NameRule:
-    """Which names may carry mass from passage to passage; applied when asking, so that it stays exact as the store changes.
+    """Which names may carry mass from passage to passage; applied when asking, so exact however the store changes.
 
     Attributes:
-        max_df: above this many passages a name ties everything together (`retrieval` cap: max(20, 5 % of passages)).
+        max_df: above this many passages a name ties everything together.
         min_case: below this share of capitalised mentions it is a common word ("city"); 0 switches the filter off.
     """
 
@@ -105,8 +107,8 @@ class NameRule:
     min_case: float
 
     def admits(self, name: Name) -> bool:
-        """Whether the name ties at least two passages and obeys the limits."""
-        return 1 < name.df <= self.max_df and name.case >= self.min_case
+        """Whether the name ties at least two passages, or may be tied by a fact to another, and obeys the limits."""
+        return (name.df > 1 or name.given) and name.df <= self.max_df and name.case >= self.min_case
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,10 @@ class StoredPassage:
 
 
 class GraphStore(Protocol):
-    """The few methods a graph store has. Ids are the store's own integers and stay valid within one `reading` block."""
+    """The few methods a graph store has.
+
+    Ids are the store's own integers and never used twice: what was deleted since is missing from the answers.
+    """
 
     def upsert(self, passages: Sequence[Passage]) -> None:
         """Add or replace passages by node id, atomically; re-adding the same changes nothing."""
@@ -180,16 +185,24 @@ class GraphStore(Protocol):
         """Hand passages back."""
 
     def facts_about(self, names: Ids, passages: Ids, limit: int) -> list[tuple[Fact, int | None]]:
-        """List statements read from the given passages, or about the given names; each with its passage id or None."""
+        """List statements read from the given passages, and those of no passage about the given names.
 
-    def fact_links(self, names: Ids) -> list[tuple[int, int]]:
-        """List the pairs of names that a fact ties, one of them among the given."""
+        Returns:
+            each with its passage id or None; at most `limit` per passage, and as many of no passage.
+        """
+
+    def fact_links(self, names: Ids, rule: NameRule, keep: Filter | None = None) -> list[tuple[int, int, int]]:
+        """Follow names to those that a fact ties them to, facts of filtered-out passages left aside.
+
+        Returns:
+            (name, other name, the other's df) for every tie, where the rule admits the other.
+        """
 
     def keyword_scores(self, terms: Iterable[str], top_k: int, keep: Filter | None = None) -> list[tuple[str, float]]:
-        """Rank passages by BM25 over plain words, for when no better keyword memory is at hand: (node id, score)."""
+        """Rank passages by BM25 over plain words, for want of a better keyword memory: (node id, score), best first."""
 
     def sample(self, count: int) -> list[str]:
-        """List some node ids, the same ones for the same store content: a background for telling close from unrelated."""
+        """List some node ids, the same for the same store content: a background for telling close from unrelated."""
 
     def document_frequencies(self, terms: Iterable[str]) -> dict[str, int]:
         """Count the passages that have each word; words not found are missing from the answer."""
