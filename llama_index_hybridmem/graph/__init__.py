@@ -1,1 +1,1 @@
-"""Relational memory: an entity graph built from documents without any model, and the walk that ranks passages over it."""
+"""Relational memory: an entity graph built from documents without any model, and the walk that ranks over it."""

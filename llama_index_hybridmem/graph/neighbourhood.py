@@ -1,13 +1,13 @@
 """Fetches the part of the graph that a walk needs, cut where little mass would go; asks a graph store, ranks nothing.
 
-Two steps of a popular name reach most of a store, so the frontier is cut by how much mass would arrive, not by distance: a name
-is followed only if each of its passages would get at least a set tolerance, a passage only if it holds that much itself
-(the push rule of Andersen, Chung and Lang 2006, "Local graph partitioning using PageRank vectors").
+Two steps of a popular name reach most of a store, so the frontier is cut by how much mass would arrive, not by
+distance: a name is followed only if each of its passages would get at least a set tolerance, a passage only if it holds
+that much itself (the push rule of Andersen, Chung and Lang 2006, "Local graph partitioning using PageRank vectors").
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 from scipy import sparse
@@ -35,9 +35,10 @@ class Frontier:
         self._rule = rule
         self._keep = keep
         self._settings = settings
-        self._out: dict[int, Ids] = {}  # passage -> its names
-        self._back: dict[int, Ids] = {}  # name -> its passages
+        self._out: dict[int, list[int]] = {}  # passage -> its names
+        self._back: dict[int, list[int]] = {}  # name -> its passages
         self._titles: dict[int, set[int]] = {}  # name -> passages titled by it
+        self._ties: dict[int, dict[int, int]] = {}  # name -> names that a fact ties it to, with their df
         self._df: dict[int, int] = {}
 
     def grow(self, passages: Mapping[int, float], names: Mapping[int, float]) -> None:
@@ -45,7 +46,7 @@ class Frontier:
         held = dict(passages)
         for _ in range(ROUNDS):
             self._fetch_passages(held)
-            moving = self._spread(held, self._out, names)
+            moving = self._follow_facts(self._spread(held, self._out, names))
             self._fetch_names({name: mass for name, mass in moving.items() if self._worth(name, mass)})
             held = self._spread({n: m for n, m in moving.items() if n in self._back}, self._back, passages)
         self._fetch_passages(held)
@@ -60,7 +61,7 @@ class Frontier:
 
     def names_of(self, passage: int) -> set[int]:
         """List a passage's names that carry mass."""
-        return {int(name) for name in self._out.get(passage, ())}
+        return set(self._out.get(passage, ()))
 
     def graph(self, passages: list[int]) -> tuple[Neighbourhood, list[int]]:
         """Build the matrices over the given passages and every known name; returns them and the names' order."""
@@ -68,12 +69,14 @@ class Frontier:
         row_of = {passage: row for row, passage in enumerate(passages)}
         column_of = {name: column for column, name in enumerate(names)}
         shape = (len(passages), len(names))
-        out = _matrix([(row_of[p], [column_of[int(n)] for n in ns], len(ns)) for p, ns in self._out.items() if p in row_of], shape)
+        out = _matrix(
+            [(row_of[p], [column_of[n] for n in ns], len(ns)) for p, ns in self._out.items() if p in row_of], shape
+        )
         backward = []
         seen = self._seen_members()
         for name, column in column_of.items():
             followed = name in self._back  # else only the passages that led here are known, out of df
-            members = self._back[name].tolist() if followed else seen.get(name, [])
+            members = self._back[name] if followed else seen.get(name, [])
             degree = len(members) if followed else self._df[name]
             backward.append((column, [row_of[p] for p in members if p in row_of], degree))
         back = _matrix(backward, (shape[1], shape[0]))
@@ -83,19 +86,16 @@ class Frontier:
         members: dict[int, list[int]] = {}
         for passage, names in self._out.items():
             for name in names:
-                members.setdefault(int(name), []).append(passage)
+                members.setdefault(name, []).append(passage)
         return members
 
-    def _facts(self, names: list[int], column_of: dict[int, int]) -> sparse.csr_array | None:
-        pairs = self._store.fact_links(np.asarray(names, dtype=np.int64))
-        rows: dict[int, set[int]] = {}
-        for one, other in pairs:
-            if one in column_of and other in column_of:
-                rows.setdefault(column_of[one], set()).add(column_of[other])
-                rows.setdefault(column_of[other], set()).add(column_of[one])
-        if not rows:
+    def _facts(self, names: list[int], column_of: Mapping[int, int]) -> sparse.csr_array | None:
+        self._fetch_facts(names)
+        rows = [(name, [column_of[end] for end in self._ties.get(name, ()) if end in column_of]) for name in names]
+        if not any(ends for _, ends in rows):
             return None
-        return _matrix([(row, sorted(ends), len(ends)) for row, ends in sorted(rows.items())], (len(names), len(names)))
+        shape = (len(names), len(names))
+        return _matrix([(column_of[name], ends, len(ends)) for name, ends in rows], shape)
 
     def _worth(self, name: int, mass: float) -> bool:
         return name not in self._back and mass / max(self._df[name], 1) >= self._settings.tolerance
@@ -105,7 +105,7 @@ class Frontier:
         if not wanted:
             return
         links = self._store.links_of_passages(np.asarray(wanted, dtype=np.int64), self._rule)
-        self._out.update({passage: links.names[:0] for passage in wanted})
+        self._out.update({passage: [] for passage in wanted})
         self._out.update(_grouped(links.passages, links.names))
         self._df.update(zip(links.names.tolist(), links.df.tolist(), strict=True))
 
@@ -114,33 +114,54 @@ class Frontier:
         if not wanted:
             return
         links = self._store.links_of_names(np.asarray(wanted, dtype=np.int64), self._keep)
-        self._back.update({name: links.passages[:0] for name in wanted})
+        self._back.update({name: [] for name in wanted})
         self._back.update(_grouped(links.names, links.passages))
-        for name, passage in zip(links.names[links.titled].tolist(), links.passages[links.titled].tolist(), strict=True):
+        for name, passage in zip(
+            links.names[links.titled].tolist(), links.passages[links.titled].tolist(), strict=True
+        ):
             self._titles.setdefault(name, set()).add(passage)
 
     def add_names(self, degrees: Mapping[int, int]) -> None:
         """Make names known that no fetched passage has led to: those of the question, with their passages' number."""
         self._df.update(degrees)
 
-    def _spread(self, held: Mapping[int, float], links: Mapping[int, Ids], start: Mapping[int, float]) -> dict[int, float]:
+    def _fetch_facts(self, names: Iterable[int]) -> None:
+        wanted = [name for name in names if name not in self._ties]
+        self._ties.update((name, {}) for name in wanted)
+        for name, end, df in self._store.fact_links(np.asarray(wanted, dtype=np.int64), self._rule, self._keep):
+            self._ties[name][end] = df
+
+    def _follow_facts(self, moving: dict[int, float]) -> dict[int, float]:
+        """Let mass follow facts, too: they may lead to names that no passage here has."""
+        heavy = {name: mass for name, mass in moving.items() if mass >= self._settings.tolerance}
+        self._fetch_facts(heavy)
+        for name in heavy:
+            for end, df in self._ties[name].items():
+                self._df.setdefault(end, df)
+        return self._spread(heavy, self._ties, moving, self._settings.fact_share)
+
+    def _spread(
+        self,
+        held: Mapping[int, float],
+        links: Mapping[int, Collection[int]],
+        start: Mapping[int, float],
+        share: float = 1.0,
+    ) -> dict[int, float]:
         arrived = dict(start)
         for source, mass in held.items():
             targets = links.get(source, ())
             if len(targets) and mass >= self._settings.tolerance:
-                each = self._settings.damping * mass / len(targets)
+                each = self._settings.damping * share * mass / len(targets)
                 for target in targets:
-                    arrived[int(target)] = arrived.get(int(target), 0.0) + each
+                    arrived[target] = arrived.get(target, 0.0) + each
         return arrived
 
 
-def _grouped(keys: Ids, values: Ids) -> dict[int, Ids]:
-    if not len(keys):
-        return {}
-    order = np.argsort(keys, kind="stable")
-    keys, values = keys[order], values[order]
-    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
-    return dict(zip(keys[starts].tolist(), np.split(values, starts[1:]), strict=True))
+def _grouped(keys: Ids, values: Ids) -> dict[int, list[int]]:
+    groups: dict[int, list[int]] = {}
+    for key, value in zip(keys.tolist(), values.tolist(), strict=True):
+        groups.setdefault(key, []).append(value)
+    return groups
 
 
 def _matrix(rows: list[tuple[int, list[int], int]], shape: tuple[int, int]) -> sparse.csr_array:

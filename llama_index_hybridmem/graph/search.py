@@ -1,7 +1,7 @@
 """Answers a question from the graph, with as much of vectors, keywords and second hop as there is; knows no LlamaIndex.
 
-Without vectors it works on words and names; when the vector store or the encoder fails, or time is short, it goes on with what
-is left and says so.
+Without vectors it works on words and names; when the vector store or the encoder fails, or time is short, it goes on
+with what is left and says so.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from ..errors import EncoderError, RetrievalError
 from ..filters import Filter
 from . import walk as w
-from .question import Embedding, Encode, Found, Numbers, QuestionWalk, SemanticMemory
+from .candidates import Embedding, Encode, Numbers, SemanticMemory
+from .question import Found, QuestionWalk
 from .stores.base import GraphStore, NameRule
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-class SemanticMemoryError(Exception):
-    """Marks a failure of the semantic memory or the encoder, so that the search goes on without; never reaches a caller."""
 
 
 @dataclass
@@ -88,7 +86,7 @@ class GraphSearch:
         began = self._clock()
         answer = GraphAnswer()
         run = self._begin(question, embedding, keep, answer)
-        if not run.candidates:
+        if not run.candidates.found:
             return answer
         spent = self._clock() - began
         if hops > 1 and budget_s is not None and spent > budget_s / 2:
@@ -104,13 +102,15 @@ class GraphSearch:
         cap = max(self.settings.max_df_floor, int(self.settings.max_df_share * self.store.passage_count))
         return NameRule(cap, 0.0 if guard else self.settings.min_case)
 
-    def _begin(self, question: str, embedding: Embedding | None, keep: Filter | None, answer: GraphAnswer) -> QuestionWalk:
+    def _begin(
+        self, question: str, embedding: Embedding | None, keep: Filter | None, answer: GraphAnswer
+    ) -> QuestionWalk:
         numbers = Numbers(self.settings, self.rule(), w.keyword_weight(self.store.long_share))
         try:
             semantic = _Guarded(self._semantic) if self._semantic is not None else None
             run = QuestionWalk(question, embedding, self.store, semantic, numbers, keep)
             run.first_walk()
-        except SemanticMemoryError as error:
+        except RetrievalError as error:
             logger.warning("graph search goes on without vectors: %s", error)
             answer.notes.append(f"vectors and keywords left out: {error}")
             run = QuestionWalk(question, None, self.store, None, numbers, keep)
@@ -119,14 +119,14 @@ class GraphSearch:
 
     def _second_hop(self, run: QuestionWalk, encode: Encode, answer: GraphAnswer) -> None:
         try:
-            run.second_walk(lambda texts: _guarded(lambda: encode(texts)))
-        except SemanticMemoryError as error:
+            run.second_walk(lambda texts: _guarded(lambda: _one_each(texts, encode(texts))))
+        except RetrievalError as error:
             logger.warning("second hop left out: %s", error)
             answer.notes.append(f"second hop left out: {error}")
 
 
 class _Guarded:
-    """A semantic memory whose every failure is a SemanticMemoryError, whatever library raised it."""
+    """A semantic memory whose every failure is a RetrievalError, whatever library raised it."""
 
     def __init__(self, memory: SemanticMemory) -> None:
         self._memory = memory
@@ -145,4 +145,10 @@ def _guarded(call: Callable[[], T]) -> T:
     try:
         return call()
     except Exception as error:  # a boundary: any library may stand behind it
-        raise SemanticMemoryError(f"{type(error).__name__}: {error}") from error
+        raise RetrievalError(f"{type(error).__name__}: {error}") from error
+
+
+def _one_each(texts: Sequence[str], vectors: Sequence[Embedding]) -> Sequence[Embedding]:
+    if len(vectors) != len(texts):
+        raise EncoderError(f"{len(vectors)} vectors for {len(texts)} texts")
+    return vectors

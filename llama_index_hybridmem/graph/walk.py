@@ -1,12 +1,12 @@
 """How passages are ranked over the graph: the signals and the arithmetic; knows no store, no encoder and no text.
 
-The method in one paragraph. A *prior* scores each candidate passage against the question (dense, keyword, names in common)
-and is sharpened, so that only the few best passages start the walk. The *walk* lets mass flow passage → name → passage, so
-that a passage with little in common with the question is found through the names it shares with one that has much. The
-*second hop* asks again with the question minus what the best passages already answer plus the names they bring in; what
-those texts find, and how strongly their passage stood in the walk, is added, and the walk is run once more with it. Where one
-passage alone covers the question, a *gate* closes the second hop. Last, the first ten are picked so as to cover the
-question's words together.
+The method in one paragraph. A *prior* scores each candidate passage against the question (dense, keyword, names in
+common) and is sharpened, so that only the few best passages start the walk. The *walk* lets mass flow passage → name →
+passage, so that a passage with little in common with the question is found through the names it shares with one that
+has much. The *second hop* asks again with the question minus what the best passages already answer plus the names they
+bring in; what those texts find, and how strongly their passage stood in the walk, is added, and the walk is run once
+more with it. Where one passage alone covers the question, a *gate* closes the second hop. Last, the first ten are
+picked so as to cover the question's words together.
 
 All inputs are parallel arrays over the candidate passages. The constants are round on purpose; on public multi-hop sets
 results are flat around them, as noted beside each.
@@ -96,7 +96,7 @@ def keyword_weight(long_share: float) -> float:
         long_share: share of passages longer than the encoder reads; 0 for a store of short chunks.
 
     Returns:
-        .2 for short passages to 1 for long ones: weight 1 costs 1.2 points on short passages and is needed on long ones.
+        .2 for short passages to 1 for long ones: 1 costs 1.2 points on short passages and is needed on long ones.
     """
     return 0.2 + 0.8 * long_share
 
@@ -158,13 +158,11 @@ def walk(start: Array, names: Array, direct: Array, graph: Neighbourhood, settin
     share = settings.name_share if names.sum() + direct.sum() > 0 else 0.0
     to_passages = (1 - share) * start + share * direct
     to_names = share * names
-    has_facts = np.zeros(len(names))
-    if graph.facts is not None:
-        has_facts = settings.fact_share * (np.diff(graph.facts.indptr) > 0)
+    fact_share = _fact_shares(graph, settings)
     stuck = np.diff(graph.out.indptr) == 0  # passages without names: their mass starts again
     passages, mass = to_passages, to_names
     for _ in range(settings.iterations):
-        by_fact = mass * has_facts
+        by_fact = mass * fact_share
         arriving = graph.back.T @ (mass - by_fact) + passages[stuck].sum() * start
         moving = graph.out.T @ passages
         if graph.facts is not None:
@@ -172,6 +170,14 @@ def walk(start: Array, names: Array, direct: Array, graph: Neighbourhood, settin
         passages = (1 - settings.damping) * to_passages + settings.damping * arriving
         mass = (1 - settings.damping) * to_names + settings.damping * moving
     return np.asarray(passages)
+
+
+def _fact_shares(graph: Neighbourhood, settings: WalkSettings) -> Array:
+    """Say which share of each name's mass follows facts: all of it where no passage has the name."""
+    if graph.facts is None:
+        return np.zeros(graph.back.shape[0])
+    shares = np.where(np.diff(graph.back.indptr) > 0, settings.fact_share, 1.0)
+    return np.asarray(shares * (np.diff(graph.facts.indptr) > 0))
 
 
 def log_mass(mass: Array) -> Array:
@@ -202,7 +208,8 @@ def hop_scores(found: Array, floors: Array, weights: Array, chosen: Sequence[int
     each = np.stack(columns, axis=1) if columns else np.zeros_like(found)
     for text, passage in enumerate(chosen):
         each[passage, text] = 0.0
-    return (each * weights).max(axis=1, initial=0.0), each
+    best: Array = (each * weights).max(axis=1, initial=0.0)
+    return best, each
 
 
 def title_hop_scores(named: Flags, each: Array, weights: Array) -> Array:
@@ -213,7 +220,8 @@ def title_hop_scores(named: Flags, each: Array, weights: Array) -> Array:
         each: shape (passages, texts), from `hop_scores`.
         weights: shape (texts,).
     """
-    return (named * weights * (0.5 + 0.5 * each)).max(axis=1, initial=0.0)
+    best: Array = (named * weights * (0.5 + 0.5 * each)).max(axis=1, initial=0.0)
+    return best
 
 
 def openness(best_coverage: float, settings: WalkSettings) -> float:
@@ -246,7 +254,7 @@ def combine(signals: Signals, opened: float, settings: WalkSettings) -> Array:
     return walked + opened * hopped + (1 - opened) * settings.gated_prior * signals.prior
 
 
-def pick(scores: Array, covers: Flags, weights: Array, count: int, settings: WalkSettings) -> list[int]:
+def pick(scores: Array, covers: Flags, weights: Array, count: int, settings: WalkSettings) -> tuple[list[int], Array]:
     """Order candidates, the first `count` so that together they cover the question.
 
     Args:
@@ -255,15 +263,22 @@ def pick(scores: Array, covers: Flags, weights: Array, count: int, settings: Wal
         weights: shape (words,), idf of the words.
         count: how many to pick for coverage; the rest follow by score.
         settings: the numbers.
+
+    Returns:
+        (the order; what each was worth when its turn came: its score and the share of the question that it alone still
+        covered, which never rises from one place to the next).
     """
     share = settings.cover * weights / weights.sum() if weights.sum() > 0 else weights
     left = np.ones(len(weights), dtype=bool)
-    rest = scores.astype(np.float64).copy()
+    rest = scores.astype(np.float64)
     picked: list[int] = []
+    values: list[float] = []
     for _ in range(min(count, len(scores))):
-        best = int(np.argmax(rest + covers @ (share * left)))
+        worth = rest + covers @ (share * left)
+        best = int(np.argmax(worth))
         picked.append(best)
+        values.append(float(worth[best]))
         left &= ~covers[best]
         rest[best] = -np.inf
     later = [int(i) for i in np.argsort(-rest, kind="stable") if np.isfinite(rest[i])]
-    return picked + later
+    return picked + later, np.asarray(values + rest[later].tolist())
