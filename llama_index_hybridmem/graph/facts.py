@@ -23,14 +23,17 @@ def read_facts(path: str | Path) -> list[Fact]:
             rows = csv.DictReader(file, strict=True)
             missing = [column for column in COLUMNS if column not in (rows.fieldnames or [])]
             if missing:
-                raise IngestError(f"{place}: no column {', '.join(missing)}; the first line must name subject, relation, object")
+                raise IngestError(
+                    f"{place}: no column {', '.join(missing)}; the first line must name subject, relation, object"
+                )
             return [_fact(row, place, rows.line_num) for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise IngestError(f"{place} cannot be read as CSV: {error}") from error
 
 
 def _fact(row: dict[str, str | None], place: Path, line: int) -> Fact:
-    cells = [(row[column] or "").strip() for column in COLUMNS]
-    if not all(cells):
-        raise IngestError(f"{place}, line {line}: {', '.join(COLUMNS)} must all be filled, found {cells}")
-    return Fact(*cells, source=place.name)
+    subject, relation, target = ((row[column] or "").strip() for column in COLUMNS)
+    if not (subject and relation and target):
+        found = ", ".join(map(repr, (subject, relation, target)))
+        raise IngestError(f"{place}, line {line}: {', '.join(COLUMNS)} must all be filled, found {found}")
+    return Fact(subject, relation, target, source=place.name)

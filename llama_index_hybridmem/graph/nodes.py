@@ -16,9 +16,10 @@ from llama_index.core.graph_stores.types import (
     PropertyGraphStore,
     Relation,
 )
-from llama_index.core.schema import BaseNode, MetadataMode
+from llama_index.core.schema import BaseNode, MetadataMode, TextNode
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
+from ..filters import visible_fields
 from .entities import Extractor, declared_names
 from .stores.base import Fact, Passage, StoredPassage
 
@@ -48,7 +49,7 @@ def to_passage(
         title=title,
         text=text,
         names=tuple(declared_names(text, title, extract)),
-        metadata=metadata,
+        metadata=visible_fields(metadata, node.ref_doc_id),
         facts=tuple(_extracted_facts(node)),
         node=_serialised(node),
         doc_hash=(node.source_node.hash or "") if node.source_node else "",
@@ -57,14 +58,19 @@ def to_passage(
 
 
 def to_node(stored: StoredPassage) -> BaseNode:
-    """Rebuild the node a passage was read from; a new object each time."""
+    """Rebuild the node a passage was read from, a new object each time; without one stored, a TextNode."""
+    if not stored.node:
+        return TextNode(
+            id_=stored.node_id, text=stored.text, metadata={TITLE_KEY: stored.title} if stored.title else {}
+        )
     return metadata_dict_to_node(json.loads(stored.node), text=stored.text)
 
 
 def facts_from_property_graph(graph: PropertyGraphStore) -> list[Fact]:
-    """Read every relation of an existing property graph as facts, with the chunk each came from where the graph knows it.
+    """Read every relation of an existing property graph as facts, with the chunk each came from where that is known.
 
-    LlamaIndex keeps the chunk on the relation, or one per entity on the entity itself; the relation's is believed first.
+    LlamaIndex keeps the chunk on the relation, or one per entity on the entity itself; the relation's is believed
+    first.
     """
     ids = [node.id for node in graph.get() if not isinstance(node, ChunkNode)]
     facts: dict[tuple[str, str, str, str | None], Fact] = {}
@@ -98,7 +104,7 @@ def _serialised(node: BaseNode) -> str:
 
 
 def without_graph(node: BaseNode) -> BaseNode:
-    """Give a node without extracted entities and relations, which are objects that JSON cannot hold; facts keep what they say."""
+    """Give a node without extracted entities and relations: objects that JSON cannot hold; facts keep what they say."""
     if _OURS.isdisjoint(node.metadata):
         return node
     return node.model_copy(update={"metadata": {k: v for k, v in node.metadata.items() if k not in _OURS}})

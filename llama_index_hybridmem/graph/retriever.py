@@ -74,27 +74,29 @@ class EntityGraphRetriever(BaseRetriever):
         self._search = GraphSearch(graph_store, memory, encode, settings=settings)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        embedding, notes = self._embedding(query_bundle)
         answer = self._search.search(
             query_bundle.query_str,
-            self._embedding(query_bundle),
+            embedding,
             top_k=self.similarity_top_k,
             hops=self.hops,
             keep=self._keep,
             budget_s=self._budget_s,
         )
-        return [_with_provenance(found, answer.notes) for found in answer.found]
+        return [_with_provenance(found, [*notes, *answer.notes]) for found in answer.found]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return await in_thread(self._retrieve, query_bundle)
 
-    def _embedding(self, query_bundle: QueryBundle) -> Sequence[float] | None:
+    def _embedding(self, query_bundle: QueryBundle) -> tuple[Sequence[float] | None, list[str]]:
+        """Give the question's vector, and a note when the encoder failed."""
         if query_bundle.embedding is not None or self._embed_model is None or not query_bundle.embedding_strs:
-            return query_bundle.embedding
+            return query_bundle.embedding, []
         try:
-            return self._embed_model.get_agg_embedding_from_queries(query_bundle.embedding_strs)
+            return self._embed_model.get_agg_embedding_from_queries(query_bundle.embedding_strs), []
         except Exception as error:  # noqa: BLE001  # any encoder; the graph works on words and names, too
             logger.warning("graph search goes on without vectors: the encoder failed: %s", error)
-            return None
+            return None, [f"vectors left out: the encoder failed: {type(error).__name__}: {error}"]
 
     def _encode(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         assert self._embed_model is not None  # only handed on where there is one

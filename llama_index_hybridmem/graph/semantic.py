@@ -6,25 +6,28 @@ from collections.abc import Sequence
 
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters, VectorStoreQuery
 
+from ..errors import ConfigurationError
 from ..filters import Filter, Group
+from .candidates import Embedding, SemanticMemory
 from .entities import terms
-from .question import Embedding, SemanticMemory
 from .stores.base import GraphStore
 
 
 def semantic_memory(vector_store: object, graph_store: GraphStore) -> SemanticMemory:
-    """Use a vector store as it is if it can give keyword and exact scores (ours can), else through its plain `query`."""
+    """Use a vector store as it is if it can give keyword and exact scores (ours can), else through its plain `query`.
+
+    Raises:
+        ConfigurationError: it is no vector store.
+    """
     if all(hasattr(vector_store, method) for method in ("search_dense", "search_sparse", "score_dense")):
         return vector_store  # type: ignore[return-value]  # the three methods are the protocol
-    assert isinstance(vector_store, BasePydanticVectorStore), f"not a vector store: {type(vector_store).__name__}"
+    if not isinstance(vector_store, BasePydanticVectorStore):
+        raise ConfigurationError(f"vector_store must be a LlamaIndex vector store, not {type(vector_store).__name__}")
     return QueriedVectorStore(vector_store, graph_store)
 
 
 class QueriedVectorStore:
-    """A vector store seen through LlamaIndex's `query` alone.
-
-    Keyword scores come from the graph store's words; the similarity of a passage is known only if a search brought it up.
-    """
+    """A vector store seen through LlamaIndex's `query` alone; keyword scores come from the graph store's words."""
 
     def __init__(self, vector_store: BasePydanticVectorStore, graph_store: GraphStore) -> None:
         self._vector_store = vector_store
@@ -32,22 +35,24 @@ class QueriedVectorStore:
 
     def search_dense(self, embedding: Embedding, top_k: int, filters: Filter | None = None) -> list[tuple[str, float]]:
         """Find the nearest nodes by the store's own query."""
-        wanted = metadata_filters(filters)
-        answer = self._vector_store.query(
-            VectorStoreQuery(query_embedding=list(embedding), similarity_top_k=top_k, filters=wanted)
-        )
-        ids = answer.ids or [node.node_id for node in answer.nodes or ()]
-        return list(zip(ids, answer.similarities or [], strict=False))
+        return self._query(VectorStoreQuery(list(embedding), top_k, filters=metadata_filters(filters)))
 
     def search_sparse(self, text: str, top_k: int, filters: Filter | None = None) -> list[tuple[str, float]]:
         """Rank by the graph store's own BM25."""
         return self._graph_store.keyword_scores(terms(text), top_k, filters)
 
     def score_dense(self, embedding: Embedding, node_ids: Sequence[str]) -> dict[str, float]:
-        """Give the similarity of those nodes that a search over twice as many finds."""
+        """Give the similarity of the given nodes; a store that cannot search among them tells that of the nearest."""
         wanted = set(node_ids)
-        found = self.search_dense(embedding, 2 * len(wanted)) if wanted else []
+        if not wanted:
+            return {}
+        found = self._query(VectorStoreQuery(list(embedding), 2 * len(wanted), node_ids=sorted(wanted)))
         return {node_id: score for node_id, score in found if node_id in wanted}
+
+    def _query(self, query: VectorStoreQuery) -> list[tuple[str, float]]:
+        answer = self._vector_store.query(query)
+        ids = answer.ids or [node.node_id for node in answer.nodes or ()]
+        return list(zip(ids, answer.similarities or [], strict=False))
 
 
 def metadata_filters(keep: Filter | None) -> MetadataFilters | None:

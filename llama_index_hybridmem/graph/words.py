@@ -24,7 +24,9 @@ class WordRetriever(BaseRetriever):
         filters: anything `filters.parse` takes.
     """
 
-    def __init__(self, graph_store: GraphStore, *, similarity_top_k: int = 10, filters: object = None, **kwargs: Any) -> None:
+    def __init__(
+        self, graph_store: GraphStore, *, similarity_top_k: int = 10, filters: object = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.similarity_top_k = similarity_top_k
         self._graph_store = graph_store
@@ -36,7 +38,9 @@ class WordRetriever(BaseRetriever):
         numbers = store.passage_ids([node_id for node_id, _ in scored])
         stored = store.load(np.fromiter(numbers.values(), dtype=np.int64))
         found = {passage.node_id: passage for passage in stored.values()}
-        return [NodeWithScore(node=to_node(found[node_id]), score=score) for node_id, score in scored if node_id in found]
+        return [
+            NodeWithScore(node=to_node(found[node_id]), score=score) for node_id, score in scored if node_id in found
+        ]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return await in_thread(self._retrieve, query_bundle)
