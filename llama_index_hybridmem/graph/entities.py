@@ -117,10 +117,8 @@ def words(text: str) -> Words:
 
 def word_set(text: str) -> set[str]:
     """Give the different words of a text, the same forms as `words` and faster."""
-    return {
-        raw.lower() if raw.isascii() and raw.isalnum() else _folded(_POSSESSIVE.sub("", raw))
-        for raw in set(_WORD.findall(text))
-    }
+    raws = set(_WORD.findall(text.lower() if text.isascii() else text))
+    return {raw.lower() if raw.isascii() and raw.isalnum() else _folded(_POSSESSIVE.sub("", raw)) for raw in raws}
 
 
 def _folded(word: str) -> str:

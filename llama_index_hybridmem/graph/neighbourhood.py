@@ -90,7 +90,6 @@ class Frontier:
         return members
 
     def _facts(self, names: list[int], column_of: Mapping[int, int]) -> sparse.csr_array | None:
-        self._fetch_facts(names)
         rows = [(name, [column_of[end] for end in self._ties.get(name, ()) if end in column_of]) for name in names]
         if not any(ends for _, ends in rows):
             return None

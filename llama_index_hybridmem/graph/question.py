@@ -13,6 +13,7 @@ import numpy as np
 from ..filters import Filter
 from . import walk as w
 from .candidates import Candidates, Embedding, Encode, Numbers, SemanticMemory, ids_of
+from .entities import normalise
 from .neighbourhood import Frontier
 from .second_hop import expansion
 from .stores.base import Fact, GraphStore, Link, StoredPassage
@@ -25,6 +26,9 @@ READ = 50
 COVERED_TOP = 10
 """Places filled so as to cover the question; the rest follow by score."""
 FACTS_PER_PASSAGE = 5
+
+Path = dict[str, object]
+"""From where ("question" or a node id, then with its title) and over which names or facts a passage was reached."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Found:
 
     passage: StoredPassage
     score: float
-    path: dict[str, object] | None = None
+    path: Path | None = None
     facts: tuple[Fact, ...] = ()
 
 
@@ -196,31 +200,54 @@ class QuestionWalk:
     # -- reasons ------------------------------------------------------------------------------------------------------
 
     def _explained(self, ranked: Mapping[int, float]) -> list[Found]:
-        stored = self._store.load(ids_of([*ranked, *self._expanded]))
+        leading = self._expanded or self.candidates.best(self._mass, self._settings.expansions)
+        stored = self._store.load(ids_of([*ranked, *leading]))
         links = self._store.names_in(ids_of(stored))
         facts: dict[int | None, list[Fact]] = {}
         asked = ids_of(self.candidates.name_weights)
         for fact, passage in self._store.facts_about(asked, ids_of(ranked), FACTS_PER_PASSAGE):
             facts.setdefault(passage, []).append(fact)
+        stated = facts.get(None, [])
         found: list[Found] = []
         for passage, score in ranked.items():
             if passage in stored:  # else deleted since
-                said = [*facts.get(passage, []), *(facts.get(None, []) if not found else [])]
-                found.append(Found(stored[passage], score, self._path(passage, stored, links), tuple(said)))
+                path = self._path_from_question(links[passage], stated) or self._path_from_passage(
+                    passage, leading, stored, links
+                )
+                said = [*facts.get(passage, []), *(stated if not found else [])]
+                found.append(Found(stored[passage], score, path, tuple(said)))
         return found
 
-    def _path(
-        self, passage: int, stored: Mapping[int, StoredPassage], links: Mapping[int, list[Link]]
-    ) -> dict[str, object] | None:
-        shared = [link.surface for link in links[passage] if link.name.name in self.candidates.names]
+    def _path_from_question(self, links: Sequence[Link], stated: Sequence[Fact]) -> Path | None:
+        named = [link for link in links if link.name.case >= self._rule.min_case]  # the others are common words
+        shared = [link.surface for link in named if link.name.name in self.candidates.names]
         if shared:
             return {"from": "question", "names": shared}
-        source = self._from.get(passage)
-        if source is None or source not in stored:
-            return None
-        theirs = {link.name.name for link in links[source]}
-        common = [link.surface for link in links[passage] if link.name.name in theirs and self._rule.admits(link.name)]
-        return {"from": stored[source].node_id, "title": stored[source].title, "names": common} if common else None
+        surfaces = {link.name.name: link.surface for link in links}
+        ends = {end: str(fact) for fact in stated for end in map(normalise, (fact.subject, fact.object))}
+        tied = [name for name in ends if name in surfaces]
+        if tied:
+            facts = list(dict.fromkeys(ends[name] for name in tied))
+            return {"from": "question", "names": [surfaces[name] for name in tied], "facts": facts}
+        return None
+
+    def _path_from_passage(
+        self,
+        passage: int,
+        leading: Sequence[int],
+        stored: Mapping[int, StoredPassage],
+        links: Mapping[int, Sequence[Link]],
+    ) -> Path | None:
+        mine = [link for link in links[passage] if self._rule.admits(link.name)]
+        for source in (self._from.get(passage), *leading):
+            if source == passage:  # what led to it stands before it
+                return None
+            if source is not None and source in stored:
+                theirs = {link.name.name for link in links[source]}
+                common = [link.surface for link in mine if link.name.name in theirs]
+                if common:
+                    return {"from": stored[source].node_id, "title": stored[source].title, "names": common}
+        return None
 
 
 def _picked(values: Mapping[int, float], passages: Sequence[int]) -> w.Array:

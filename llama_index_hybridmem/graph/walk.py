@@ -160,13 +160,13 @@ def walk(start: Array, names: Array, direct: Array, graph: Neighbourhood, settin
     to_names = share * names
     fact_share = _fact_shares(graph, settings)
     stuck = np.diff(graph.out.indptr) == 0  # passages without names: their mass starts again
+    out, back = graph.out.T, graph.back.T  # once: building a transpose costs more than multiplying with it
+    facts = graph.facts.T if graph.facts is not None else None
     passages, mass = to_passages, to_names
     for _ in range(settings.iterations):
         by_fact = mass * fact_share
-        arriving = graph.back.T @ (mass - by_fact) + passages[stuck].sum() * start
-        moving = graph.out.T @ passages
-        if graph.facts is not None:
-            moving = moving + graph.facts.T @ by_fact
+        arriving = back @ (mass - by_fact) + passages[stuck].sum() * start
+        moving = out @ passages + (facts @ by_fact if facts is not None else 0.0)
         passages = (1 - settings.damping) * to_passages + settings.damping * arriving
         mass = (1 - settings.damping) * to_names + settings.damping * moving
     return np.asarray(passages)
