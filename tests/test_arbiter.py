@@ -60,6 +60,24 @@ def test_rare_words_weigh_more_than_common_ones() -> None:
     assert "zorblax" in asked
 
 
+def test_a_code_that_no_passage_has_is_refused_however_close_its_siblings_are() -> None:
+    """Asked for DDR6, passages on DDR5 are close and wrong; a code that others have, or another word, is no reason."""
+    passages = ["DDR5\nDDR5 modules run at data rates of 4800 to 8400 MT/s."]
+    question = "Which data rates does the DDR6 standard define?"
+    counts = {"data": 30, "rates": 9, "standard": 20, "define": 2}
+    assert not judge(question, passages, cosine=0.7, frequencies=lambda _: counts, corpus_size=60).sufficient
+    known = {**counts, "ddr6": 1}
+    assert judge(question, passages, cosine=0.7, frequencies=lambda _: known, corpus_size=60).sufficient
+    assert judge("Which data rates does Zorblax define?", passages, cosine=0.7).sufficient
+
+
+def test_hardly_any_word_in_fairly_close_passages_is_refused() -> None:
+    """In a corpus of one field all is fairly close: there a question with next to none of its words is refused."""
+    question = "What was the revenue of Casablanca Pictures?"
+    assert not judge(question, PASSAGES, cosine=0.55).sufficient
+    assert judge(question, PASSAGES, cosine=0.65).sufficient
+
+
 def test_word_forms_and_scripts_without_blanks_match() -> None:
     """Plurals and endings match their stems; Japanese questions match by pairs of signs."""
     assert judge("capacitors refreshing", PASSAGES, cosine=0.0).coverage == 1
@@ -69,8 +87,8 @@ def test_word_forms_and_scripts_without_blanks_match() -> None:
 def test_limits_can_be_set() -> None:
     """Stricter or looser limits move the line."""
     question = "Who directed the film Casablanca?"
-    assert judge(question, PASSAGES, cosine=0.1, rules=EvidenceRules(coverage=0.0)).sufficient
-    assert not judge(question, PASSAGES, cosine=0.8, rules=EvidenceRules(cosine=0.9)).sufficient
+    assert judge(question, PASSAGES, cosine=0.1, rules=EvidenceRules(coverage=0, coverage_alone=0)).sufficient
+    assert not judge(question, PASSAGES, cosine=0.8, rules=EvidenceRules(close=0.9)).sufficient
 
 
 def test_names_are_capitals_inside_quotes_acronyms_and_digits() -> None:

@@ -20,6 +20,7 @@ from llama_index_hybridmem.routing.need import retrieval_need
         ("Good morning", "greeting or thanks"),
         ("Thanks a lot for your help!", "greeting or thanks"),
         ("ok great, thank you. bye", "greeting or thanks"),
+        ("Thanks a lot, that was very helpful!", "greeting or thanks"),
         ("who are you?", "small talk with the assistant"),
         ("What can you do for me?", "small talk with the assistant"),
         ("what is 2+2?", "arithmetic"),

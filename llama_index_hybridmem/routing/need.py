@@ -65,7 +65,7 @@ _PLEASANTRIES = (
     r"(?: for (?:(?:all|the|your|that|this)\b ?)+(?:help|answers?|reply|response|explanation|support|time|chat)?)?",
     r"thx|ty|cheers|merci|danke|gracias|grazie|much appreciated|i appreciate it",
     r"you(?:'re| are) (?:welcome|great|awesome|the best|so helpful|very helpful)",
-    r"(?:(?:that|it)(?:'s| is) |sounds )?(?:ok(?:ay)?|perfect|cool|nice|great|good|wonderful|very helpful)",
+    r"(?:(?:that|it|this)(?:'s| is| was) |sounds )?(?:ok(?:ay)?|perfect|cool|nice|great|good|wonderful|very helpful)",
     r"got it|i see|no worries|no problem|well done|good job|see (?:you|ya)(?: (?:later|soon|tomorrow))?|later|farewell",
     r"how(?: are|'re|'ve) (?:you|things|we)(?: (?:doing|been|today|feeling))*|how do you do",
     r"how(?:'s| is) (?:it going|everything(?: going)?|life|your day(?: going)?)|what(?:'s| is) (?:up|new)|wassup",
