@@ -42,18 +42,20 @@ def to_passage(
     """
     text = node.get_content(metadata_mode=MetadataMode.NONE)
     title = str(node.metadata.get(TITLE_KEY) or "") if use_titles else ""
+    lead = node.prev_node is None
     metadata = {key: value for key, value in node.metadata.items() if key not in _OURS}
     return Passage(
         node_id=node.node_id,
         doc_id=node.ref_doc_id or node.node_id,
         title=title,
         text=text,
-        names=tuple(declared_names(text, title, extract)),
+        names=tuple(declared_names(text, title if lead else "", extract)),
         metadata=visible_fields(metadata, node.ref_doc_id),
         facts=tuple(_extracted_facts(node)),
         node=_serialised(node),
         doc_hash=(node.source_node.hash or "") if node.source_node else "",
         long=long,
+        lead=lead,
     )
 
 

@@ -52,6 +52,8 @@ class Passage:
         node: the serialised node without its text, handed back as it came.
         doc_hash: the hash of the whole source document, by which a changed one is told.
         long: whether it is longer than the encoder reads.
+        lead: whether it is the first passage of its document, and so the one its title names. Were every passage of a
+            document named by the title, the walk would go round among them instead of on to other documents.
     """
 
     node_id: str
@@ -64,6 +66,7 @@ class Passage:
     node: str = ""
     doc_hash: str = ""
     long: bool = False
+    lead: bool = True
 
 
 @dataclass(frozen=True)

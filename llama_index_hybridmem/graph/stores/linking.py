@@ -102,11 +102,11 @@ class Linker:
         if "\0" in passage.node_id + passage.doc_id:
             raise StoreError(f"a NUL character in node id {passage.node_id!r} or document id {passage.doc_id!r}")
         cursor = self._db.execute(
-            "INSERT INTO passage (node_id, doc_id, title, text, node, digest, doc_hash, long)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO passage (node_id, doc_id, title, lead, text, node, digest, doc_hash, long)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                passage.node_id, passage.doc_id, passage.title, passage.text, passage.node, digest, passage.doc_hash,
-                passage.long,
+                passage.node_id, passage.doc_id, passage.title, passage.lead, passage.text, passage.node, digest,
+                passage.doc_hash, passage.long,
             ),
         )  # fmt: skip
         number = cursor.lastrowid
@@ -118,7 +118,7 @@ class Linker:
         self._db.executemany("INSERT INTO field VALUES (?, ?, ?, ?)", fields)
         insert_facts(self._db, passage.facts, number)
         ends = [name for fact in passage.facts for name in fact_names(fact)]
-        names = {*passage.names, *title_names(passage.title), *ends}
+        names = {*passage.names, *title_names(passage.title if passage.lead else ""), *ends}
         self._db.executemany("INSERT INTO declared VALUES (?, ?)", [(number, name) for name in names])
         self._uses.update(names)
         return number
@@ -152,8 +152,9 @@ class Linker:
         return [row[0] for row in self._db.execute(sql, (json.dumps(names),))]
 
     def _mentions(self, passage: int) -> dict[str, Mention]:
-        title, text = self._db.execute("SELECT title, text FROM passage WHERE id = ?", (passage,)).fetchone()
-        found = mentions(text, title, title_names(title), self._gazetteer)
+        row = self._db.execute("SELECT title, lead, text FROM passage WHERE id = ?", (passage,)).fetchone()
+        heading, text = row[0] if row[1] else "", row[2]
+        found = mentions(text, heading, title_names(heading), self._gazetteer)
         facts = "SELECT subject, relation, object FROM fact WHERE passage_id = ? ORDER BY subject, relation, object"
         for subject, relation, target in self._db.execute(facts, (passage,)):
             for name, surface in zip(fact_names(Fact(subject, relation, target)), (subject, target), strict=False):

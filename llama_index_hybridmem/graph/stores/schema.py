@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 1
 
 NO_PASSAGE = 0
 """Stands for "no passage" in `fact`; SQLite's row ids begin at 1."""
@@ -14,7 +14,8 @@ INSERT OR IGNORE INTO meta VALUES ('version', 0), ('total', 0), ('upper', 0), ('
 
 CREATE TABLE IF NOT EXISTS passage (
     id INTEGER PRIMARY KEY AUTOINCREMENT, node_id TEXT NOT NULL UNIQUE, doc_id TEXT NOT NULL, title TEXT NOT NULL,
-    text TEXT NOT NULL, node TEXT NOT NULL, digest TEXT NOT NULL, doc_hash TEXT NOT NULL, long INTEGER NOT NULL);
+    lead INTEGER NOT NULL, text TEXT NOT NULL, node TEXT NOT NULL, digest TEXT NOT NULL, doc_hash TEXT NOT NULL,
+    long INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS passage_doc ON passage (doc_id);
 
 -- One row per scalar metadata element, for filters.

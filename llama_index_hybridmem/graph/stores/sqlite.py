@@ -291,7 +291,7 @@ def _links(rows: Sequence[Sequence[int]]) -> Links:
 
 def _digest(passage: Passage) -> str:
     parts = [
-        passage.doc_id, passage.doc_hash, passage.long, passage.title, passage.text, passage.node,
+        passage.doc_id, passage.doc_hash, passage.long, passage.title, passage.lead, passage.text, passage.node,
         sorted(passage.names), [[f.subject, f.relation, f.object, f.source] for f in passage.facts],
         dict(passage.metadata),
     ]  # fmt: skip
