@@ -194,7 +194,7 @@ def build(name: str, make: Callable[[Path], HybridMemoryIndex], count: int) -> H
     folder = Path(tempfile.mkdtemp(prefix="hybridmem-bench-"))
     index, seconds = cpu(lambda: make(folder))
     _, optimizing = cpu(index.optimize)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    size = sum(512 * file.stat().st_blocks for file in folder.rglob("*") if file.is_file())
     cost = {
         "set": name, "arm": "index", "passages": count, "cpu_s": round(seconds, 1), "optimize_cpu_s": round(optimizing, 1),
         "cpu_ms_per_passage": round(1e3 * seconds / count, 2), "bytes_per_passage": round(size / count),
