@@ -65,7 +65,7 @@ def payload(node: BaseNode, length: int) -> dict[str, Any]:
     """
     try:
         written = node_to_metadata_dict(node, remove_text=False, flat_metadata=False)
-        written[CONTENT].encode("utf-8")  # half a surrogate pair is no text, and the engine's message for it no help
+        written[CONTENT].encode("utf-8")  # metadata may hold half a surrogate pair
     except (ValueError, TypeError) as error:
         raise ConfigurationError(f"node {node.node_id} cannot be stored: {error}") from error
     own = json.loads(written[CONTENT])["metadata"]
@@ -137,15 +137,13 @@ def extreme(scalar: Scalar) -> int:
 
 
 def _storable(value: Any) -> Any:
-    """JSON that the engine takes: no infinity or NaN, no integer beyond 64 bits; the node's content keeps them all."""
+    """JSON that the engine takes: no integer beyond 64 bits; the node's content keeps them whole."""
     if isinstance(value, dict):
         return {key: _storable(member) for key, member in value.items()}
     if isinstance(value, list):
         return [_storable(member) for member in value]
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if value != value or extreme(value):
-            return None
-        return float(value) if isinstance(value, int) and not -(2**63) <= value < 2**64 else value
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return None if extreme(value) else float(value)
     return value
 
 

@@ -175,5 +175,14 @@ def sparse_vector(encoder: Bm25Encoder, text: str) -> edge.SparseVector:
 
 
 def text_of(node: BaseNode) -> str:
-    """What keyword search sees of a node: what the embedding model sees."""
-    return node.get_content(metadata_mode=MetadataMode.EMBED)
+    """What keyword search sees of a node: what the embedding model sees.
+
+    Raises:
+        ConfigurationError: half a surrogate pair is no text, and the engine's message for it no help.
+    """
+    text = node.get_content(metadata_mode=MetadataMode.EMBED)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(f"node {node.node_id} cannot be stored: {error}") from error
+    return text
