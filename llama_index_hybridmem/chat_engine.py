@@ -25,7 +25,7 @@ from llama_index.core.memory import BaseMemory, ChatMemoryBuffer
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index_instrumentation import get_dispatcher
 
-from .chat_turn import ChatStream, Turn
+from .chat_turn import ChatStream, Turn, text_of
 from .prompts import CONDENSE
 from .routed_engine import RoutedQueryEngine
 from .routing.decision import Route, RouteDecision
@@ -116,7 +116,7 @@ class HybridChatEngine(BaseChatEngine):
         """Answer a message."""
         turn = self._turn(message, chat_history, streaming=False)
         response = turn.engine.query(turn.question)
-        for said in turn.said(str(response)):
+        for said in turn.said(text_of(response)):
             self._memory.put(said)
         return turn.whole(response)
 
@@ -125,7 +125,7 @@ class HybridChatEngine(BaseChatEngine):
         """Answer a message."""
         turn = await self._aturn(message, chat_history, streaming=False)
         response = await turn.engine.aquery(turn.question)
-        for said in turn.said(str(response)):
+        for said in turn.said(text_of(response)):
             await self._memory.aput(said)
         return turn.whole(response)
 
@@ -134,7 +134,7 @@ class HybridChatEngine(BaseChatEngine):
         """Answer a message token by token."""
         turn = self._turn(message, chat_history, streaming=True)
         response = turn.engine.query(turn.question)
-        tokens = response.response_gen if isinstance(response, StreamingResponse) else one(str(response))
+        tokens = response.response_gen if isinstance(response, StreamingResponse) else one(text_of(response))
 
         def steps() -> Generator[ChatResponse, None, None]:
             text = ""
@@ -159,7 +159,7 @@ class HybridChatEngine(BaseChatEngine):
         """Answer a message token by token."""
         turn = await self._aturn(message, chat_history, streaming=True)
         response = await turn.engine.aquery(turn.question)
-        tokens = response.response_gen if isinstance(response, AsyncStreamingResponse) else aone(str(response))
+        tokens = response.response_gen if isinstance(response, AsyncStreamingResponse) else aone(text_of(response))
 
         async def steps() -> AsyncGenerator[ChatResponse, None]:
             text = ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
-from llama_index.core.base.response.schema import RESPONSE_TYPE
+from llama_index.core.base.response.schema import RESPONSE_TYPE, Response
 from llama_index.core.chat_engine.types import AgentChatResponse, StreamingAgentChatResponse
 from llama_index.core.tools import ToolOutput
 
@@ -62,8 +62,8 @@ class Turn:
     def whole(self, response: RESPONSE_TYPE) -> AgentChatResponse:
         """Return a finished answer."""
         return AgentChatResponse(
-            response=str(response),
-            sources=[self._output(response, str(response))],
+            response=text_of(response),
+            sources=[self._output(response, text_of(response))],
             source_nodes=list(response.source_nodes),
             metadata=response.metadata,
         )
@@ -81,3 +81,8 @@ class Turn:
         return ToolOutput(
             content=content, tool_name="hybrid_memory", raw_input={"query": self.question}, raw_output=response
         )
+
+
+def text_of(response: RESPONSE_TYPE) -> str:
+    """Return an answer's text; LlamaIndex's own str() says "None" where a model said nothing."""
+    return (response.response or "") if isinstance(response, Response) else str(response)

@@ -93,11 +93,13 @@ class Context:
 
     Attributes:
         sources: the passages as an answer cites them, source n being `sources[n - 1]`.
+        bodies: the same without the metadata (titles, sections) in front.
         facts: statements with the number of the passage they came with.
         texts: the sections, for {context_str}.
     """
 
     sources: tuple[str, ...]
+    bodies: tuple[str, ...]
     facts: tuple[tuple[str, int], ...]
     texts: tuple[str, ...]
 
@@ -129,7 +131,7 @@ def context(
     else:
         label = "Passages (cite them by their numbers, like [1]):" if numbered else "Passages:"
         texts = [*worked, *_facts(facts, numbered), *([f"{label}\n{shown[0]}", *shown[1:]] if shown else [])]
-    return Context(sources, facts, tuple(texts))
+    return Context(sources, tuple(each.node.get_content() for each in nodes), facts, tuple(texts))
 
 
 def passage(node: BaseNode) -> str:
@@ -164,7 +166,7 @@ def _examples(examples: Sequence[tuple[str, str]]) -> str:
 
 def without_model(question: str, laid_out: Context) -> str:
     """Say what the sources hold in their own words: facts and best sentences, with the numbers of their passages."""
-    picked = best_sentences(question, laid_out.sources, BEST_SENTENCES)
+    picked = best_sentences(question, laid_out.bodies, BEST_SENTENCES)
     parts = ["No language model was asked; this is what the sources say."]
     parts += _facts(laid_out.facts, numbered=True)
     if picked:

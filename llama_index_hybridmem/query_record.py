@@ -6,7 +6,7 @@ The metadata is one live dictionary of plain JSON types: a stream's last entries
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,7 +50,7 @@ class QueryRecord:
         self.query = query
         self.nodes: list[NodeWithScore] = []
         self.extra_nodes: list[NodeWithScore] = []
-        self.context = Context((), (), ())
+        self.context = Context((), (), (), ())
         self._checks_citations = False
         self._clock = clock
         self._start = clock()
@@ -142,10 +142,10 @@ class QueryRecord:
         response.source_nodes = [*self.nodes, *self.extra_nodes]
         response.metadata = {each.node.node_id: each.node.metadata for each in response.source_nodes}
         response.metadata[METADATA_KEY] = self.summary
-        if isinstance(response, StreamingResponse) and isinstance(response.response_gen, Generator):
-            response.response_gen = follow(response.response_gen, self)
-        elif isinstance(response, AsyncStreamingResponse) and isinstance(response.response_gen, AsyncGenerator):
-            response.response_gen = afollow(response.response_gen, self)
+        if isinstance(response, StreamingResponse):
+            response.response_gen = follow(iter(response.response_gen), self)
+        elif isinstance(response, AsyncStreamingResponse):
+            response.response_gen = afollow(response.response_gen.__aiter__(), self)
         else:
             self.ended(str(response), structured=isinstance(response, PydanticResponse))
         return response

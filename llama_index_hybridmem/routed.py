@@ -9,6 +9,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore
 
+from .errors import ConfigurationError
 from .existing import as_hybrid
 from .filters import evaluate, parse
 from .query_record import QueryRecord
@@ -30,6 +31,7 @@ class RoutedRetrieval:
 
     Raises:
         UnknownRouteError: a route without its stores.
+        ConfigurationError: a top_k below 1.
         FilterError: malformed filters.
     """
 
@@ -45,6 +47,8 @@ class RoutedRetrieval:
     ) -> None:
         self.retriever = as_hybrid(retriever)
         self.table: RouteTable = route_table([store.name for store in self.retriever.stores], routes)
+        if top_k is not None and top_k < 1:
+            raise ConfigurationError(f"similarity_top_k is at least 1, not {top_k}")
         self._routes, self._top_k, self._filters = routes, top_k, filters
         self._filter = parse(filters)
         self._postprocessors = list(postprocessors)

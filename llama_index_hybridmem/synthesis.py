@@ -24,7 +24,7 @@ from llama_index.core.response_synthesizers import (
 from llama_index.core.settings import Settings
 from pydantic import BaseModel
 
-from .errors import ConfigurationError, NoLLMError
+from .errors import ConfigurationError, NoLLMError, told
 from .prompts import OPEN_QA, PLAIN, TEXT_QA, Conversation
 from .routing.decision import Route
 from .routing.table import RouteTable
@@ -140,7 +140,7 @@ class Synthesis:
         except (ImportError, ValueError) as error:  # the package of the default model is missing, or its API key
             raise NoLLMError(
                 'no language model: give llm=, set Settings.llm, or use response_mode="no_text" to get sources and '
-                f"facts without one ({error})"
+                f"facts without one ({told(error)})"
             ) from error
 
     def from_context(self, llm: LLM, template: BasePromptTemplate | None, streaming: bool) -> BaseSynthesizer:

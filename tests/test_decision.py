@@ -92,6 +92,7 @@ def test_a_decision_is_json() -> None:
         "source": "policy",
     }
     assert RouteDecision(Route.GRAPH, "r", "fixed").to_json()["scores"] is None
+    assert RouteDecision("graph", "r", "policy").route is Route.GRAPH  # type: ignore[arg-type]
 
 
 def test_route_names_are_read() -> None:

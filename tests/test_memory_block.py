@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_llm import ScriptedLLM
 from fakes import WordsEmbedding
-from llama_index.core import VectorStoreIndex
+from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.agent.workflow import FunctionAgent, ReActAgent
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.llms import ChatMessage
@@ -18,6 +18,7 @@ from llama_index.core.memory import InsertMethod, Memory
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle, TextNode
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from llama_index_hybridmem import HybridMemoryIndex
 from llama_index_hybridmem.errors import AllStoresFailedError
 from llama_index_hybridmem.memory_block import SESSION_KEY, HybridMemoryBlock
 
@@ -150,3 +151,12 @@ def test_a_block_needs_something_to_read() -> None:
     """Neither retriever nor index is a mistake, found at once."""
     with pytest.raises(ValueError, match="needs a retriever, an index, or both"):
         HybridMemoryBlock()
+
+
+async def test_the_hybrid_index_remembers_conversations() -> None:
+    """HybridMemoryIndex as the block's index: flushed messages stand in vector, keyword and graph memory."""
+    with HybridMemoryIndex.from_documents([Document(text=DRAM)], embed_model=WordsEmbedding()) as index:
+        block = HybridMemoryBlock(index=index)
+        await block.aput([_user("My dog Rex eats at nine.")], session_id="one")
+        assert "Rex eats at nine" in await block.aget([_user("When does Rex eat?")], session_id="one")
+        assert "Rex" not in await block.aget([_user("When does Rex eat?")], session_id="two")

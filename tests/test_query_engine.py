@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fake_llm import ScriptedLLM
 from fakes import WordsEmbedding
-from llama_index.core import PropertyGraphIndex, Settings, VectorStoreIndex
+from llama_index.core import Document, PropertyGraphIndex, Settings, VectorStoreIndex
 from llama_index.core.agent.workflow import ReActAgent
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.response.schema import (
@@ -41,7 +41,7 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import instrument_tags
 from pydantic import BaseModel
 
-from llama_index_hybridmem import Route
+from llama_index_hybridmem import HybridMemoryIndex, Route
 from llama_index_hybridmem.errors import (
     AllStoresFailedError,
     ConfigurationError,
@@ -225,6 +225,8 @@ def test_a_route_without_its_stores_is_refused_at_once() -> None:
     engine = HybridRouterQueryEngine.from_stores(**stores(), route="graph", response_mode="no_text")
     with pytest.raises(UnknownRouteError, match="graph"):
         engine.with_retriever(Fixed(dram()))
+    with pytest.raises(ConfigurationError, match="similarity_top_k"):
+        HybridRouterQueryEngine.from_defaults(Fixed(), similarity_top_k=0)
     with pytest.raises(ConfigurationError, match="no_answer"):
         HybridRouterQueryEngine.from_stores(vector=Fixed(), no_answer="guess")
 
@@ -738,3 +740,20 @@ def test_named_stores_beside_the_three_are_asked_too() -> None:
     engine = HybridRouterQueryEngine.from_stores(vector=Fixed(dram()), stores={"live": live}, llm=ScriptedLLM())
     assert account(engine.query(REFRESH))["stores"].keys() == {"vector", "live"}
     assert {store.name: store.deadline_s for store in engine.retriever.stores} == {"vector": 2.0, "live": 9}
+
+
+async def test_it_is_the_engine_of_the_hybrid_index() -> None:
+    """HybridMemoryIndex gives it three stores and word counts: a question, an unknown, a greeting and a chat."""
+    documents = [Document(text=f"# {name}\n\n{text}", id_=name) for name, text in (("DRAM", DRAM), ("Optane", OPTANE))]
+    with HybridMemoryIndex.from_documents(documents, embed_model=WordsEmbedding()) as index:
+        engine = index.as_query_engine(llm=ScriptedLLM(reply="64 ms"))
+        for response in await both(engine, REFRESH):
+            assert str(response) == "64 ms"
+            assert account(response)["stores"].keys() == {"vector", "keyword", "graph"}
+            assert account(response)["evidence"]["cosine"] > 0
+            assert response.source_nodes[0].node.ref_doc_id == "DRAM"
+        assert account(engine.query(UNKNOWN))["answer"] == "abstained"
+        assert account(engine.query("Hi"))["route"] == "parametric"
+        assert index.as_query_engine(route="graph", response_mode="no_text").query("Optane?").source_nodes
+        chat = index.as_chat_engine(llm=ScriptedLLM(reply="64 ms"))
+        assert chat.chat(REFRESH).source_nodes

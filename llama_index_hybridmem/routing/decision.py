@@ -51,6 +51,10 @@ class RouteDecision:
     source: str
     scores: Mapping[str, float] | None = None
 
+    def __post_init__(self) -> None:
+        """Take a route's name for the route."""
+        object.__setattr__(self, "route", Route.of(self.route))
+
     def to_json(self) -> dict[str, object]:
         """The decision in plain JSON types."""
         scores = None if self.scores is None else {str(name): float(score) for name, score in self.scores.items()}

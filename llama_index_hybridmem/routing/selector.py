@@ -18,7 +18,7 @@ from llama_index.core.tools.types import ToolMetadata
 from llama_index.core.types import BaseOutputParser
 from llama_index_instrumentation import get_dispatcher
 
-from ..errors import ConfigurationError, UnknownRouteError
+from ..errors import ConfigurationError, UnknownRouteError, told
 from ..events import RouteFallbackEvent, RouteSelectedEvent
 from .decision import Route, RouteDecision, combine, read_choice
 from .need import retrieval_need
@@ -88,23 +88,23 @@ class Router:
         """Choose a route; fires RouteSelectedEvent, and RouteFallbackEvent first when the chooser was of no use."""
         asking = self._begin(query.query_str)
         if isinstance(asking, RouteDecision):
-            return _told(asking)
+            return _announced(asking)
         try:
             result = asking.selector.select(asking.choices, query)
         except Exception as error:  # noqa: BLE001 - whatever a selector raises must not cost the answer
-            return _told(asking.read_failure(error))
-        return _told(asking.read(result))
+            return _announced(asking.read_failure(error))
+        return _announced(asking.read(result))
 
     async def adecide(self, query: QueryBundle) -> RouteDecision:
         """Choose a route, awaiting the selector; otherwise as `decide`."""
         asking = self._begin(query.query_str)
         if isinstance(asking, RouteDecision):
-            return _told(asking)
+            return _announced(asking)
         try:
             result = await asking.selector.aselect(asking.choices, query)
         except Exception as error:  # noqa: BLE001 - whatever a selector raises must not cost the answer
-            return _told(asking.read_failure(error))
-        return _told(asking.read(result))
+            return _announced(asking.read_failure(error))
+        return _announced(asking.read(result))
 
     def _begin(self, question: str) -> RouteDecision | _Asking:
         decision = self.at_once(question)
@@ -121,7 +121,7 @@ class Router:
             decision = chosen if isinstance(chosen, RouteDecision) else RouteDecision(Route.of(chosen), "", "policy")
         except Exception as error:  # noqa: BLE001 - whatever a policy raises must not cost the answer
             logger.warning("the routing policy failed", exc_info=True)
-            return _fallback(self.default, f"the policy failed: {type(error).__name__}: {error}")
+            return _fallback(self.default, f"the policy failed: {told(error)}")
         if decision.route not in self.table:
             return _fallback(self.default, f"the policy chose {decision.route}, for which there is no store")
         return decision
@@ -152,7 +152,7 @@ class _Asking:
 
     def read_failure(self, error: Exception) -> RouteDecision:
         """The decision when a selector raised: what its model said may be clear all the same."""
-        return self._read_reply(f"the selector failed: {type(error).__name__}: {error}")
+        return self._read_reply(f"the selector failed: {told(error)}")
 
     def _read_reply(self, problem: str) -> RouteDecision:
         heard = self._listener.heard
@@ -195,7 +195,7 @@ def _fallback(route: Route, reason: str, raw: str | None = None) -> RouteDecisio
     return RouteDecision(route, reason, "fallback")
 
 
-def _told(decision: RouteDecision) -> RouteDecision:
+def _announced(decision: RouteDecision) -> RouteDecision:
     recorded = decision.to_json()
     dispatcher.event(RouteSelectedEvent.model_validate(recorded))
     return decision
