@@ -7,7 +7,7 @@ that much itself (the push rule of Andersen, Chung and Lang 2006, "Local graph p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from scipy import sparse
@@ -38,15 +38,18 @@ class Frontier:
         self._out: dict[int, list[int]] = {}  # passage -> its names
         self._back: dict[int, list[int]] = {}  # name -> its passages
         self._titles: dict[int, set[int]] = {}  # name -> passages titled by it
-        self._ties: dict[int, dict[int, int]] = {}  # name -> names that a fact ties it to, with their df
+        self._ties: dict[int, list[int]] = {}  # name -> names that a fact ties it to
         self._df: dict[int, int] = {}
 
     def grow(self, passages: Mapping[int, float], names: Mapping[int, float]) -> None:
         """Fetch what mass from these starting points reaches."""
-        held = dict(passages)
+        held, moving = dict(passages), dict(names)
+        self._fetch_facts(moving)
         for _ in range(ROUNDS):
             self._fetch_passages(held)
-            moving = self._follow_facts(self._spread(held, self._out, names))
+            tied = self._spread(moving, self._ties, names, self._settings.fact_share)
+            moving = self._spread(held, self._out, tied)
+            self._fetch_facts(moving)
             self._fetch_names({name: mass for name, mass in moving.items() if self._worth(name, mass)})
             held = self._spread({n: m for n, m in moving.items() if n in self._back}, self._back, passages)
         self._fetch_passages(held)
@@ -124,20 +127,13 @@ class Frontier:
         """Make names known that no fetched passage has led to: those of the question, with their passages' number."""
         self._df.update(degrees)
 
-    def _fetch_facts(self, names: Iterable[int]) -> None:
-        wanted = [name for name in names if name not in self._ties]
-        self._ties.update((name, {}) for name in wanted)
+    def _fetch_facts(self, names: Mapping[int, float]) -> None:
+        """Learn the ties of names that hold mass: they may lead to names that no passage here has."""
+        wanted = [name for name, mass in names.items() if name not in self._ties and mass >= self._settings.tolerance]
+        self._ties.update((name, []) for name in wanted)
         for name, end, df in self._store.fact_links(np.asarray(wanted, dtype=np.int64), self._rule, self._keep):
-            self._ties[name][end] = df
-
-    def _follow_facts(self, moving: dict[int, float]) -> dict[int, float]:
-        """Let mass follow facts, too: they may lead to names that no passage here has."""
-        heavy = {name: mass for name, mass in moving.items() if mass >= self._settings.tolerance}
-        self._fetch_facts(heavy)
-        for name in heavy:
-            for end, df in self._ties[name].items():
-                self._df.setdefault(end, df)
-        return self._spread(heavy, self._ties, moving, self._settings.fact_share)
+            self._ties[name].append(end)
+            self._df.setdefault(end, df)
 
     def _spread(
         self,
