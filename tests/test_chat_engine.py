@@ -139,11 +139,13 @@ async def test_a_stream_closed_early_keeps_what_was_said() -> None:
     for close in ("sync", "async"):
         chat, _, _ = _chat()
         if close == "sync":
-            tokens = chat.stream_chat(QUESTION).response_gen
+            stream = chat.stream_chat(QUESTION)  # kept: the garbage collector would close it otherwise
+            tokens = stream.response_gen
             assert next(tokens) == "every"
             tokens.close()
         else:
-            atokens = (await chat.astream_chat(QUESTION)).async_response_gen()
+            stream = await chat.astream_chat(QUESTION)
+            atokens = stream.async_response_gen()
             assert await atokens.__anext__() == "every"
             await atokens.aclose()
         assert [message.content for message in chat.chat_history] == [QUESTION, "every"]

@@ -82,10 +82,11 @@ async def test_messages_are_remembered_in_an_index_and_only_in_their_session() -
     """Flushed messages become one node; the same session finds it, another does not, and documents are for all."""
     index = VectorStoreIndex([TextNode(text=DRAM)], embed_model=WordsEmbedding())
     block = HybridMemoryBlock(index=index)
+    question = [_user("How many DIMMs has my server?")]
+    assert "12" not in await block.aget(question, session_id="one")
     said = [_user("My server has 12 DIMMs."), ChatMessage(role="assistant", content="Noted: 12 DIMMs.")]
     await block.aput(said, from_short_term_memory=True, session_id="one")
     await block.aput(said, from_short_term_memory=True, session_id="one")
-    question = [_user("How many DIMMs has my server?")]
     mine = await block.aget(question, session_id="one")
     assert mine.count("user: My server has 12 DIMMs.\nassistant: Noted: 12 DIMMs.") == 1
     assert SESSION_KEY not in mine

@@ -262,6 +262,9 @@ def test_passages_and_facts_are_labelled_sections() -> None:
     HybridRouterQueryEngine.from_stores(**stores(), llm=llm).query("How does DRAM compare with Optane?")
     assert f"Facts from the graph:\n- {FACT}\n\nPassages:\n{DRAM}\n\n{OPTANE}" in llm.prompts[0]
     assert "rank" not in llm.prompts[0]
+    engine = HybridRouterQueryEngine.from_stores(**stores(), llm=llm)
+    engine.synthesize(QueryBundle("Optane?"), [NodeWithScore(node=optane(year=2022))])
+    assert f"- {FACT}\n\nPassages:\nyear: 2022\n\n{OPTANE}" in llm.prompts[1]
 
 
 @pytest.mark.parametrize("mode", ["refine", "accumulate"])
