@@ -2,10 +2,14 @@
 
     OMP_NUM_THREADS=1 python benchmarks/retrieval.py [--data DIR] [--sets musique100 hotpot100] [--fast]
 
-Prints one JSON line per set and arm: recall@2/5/10 and all@5 in percent with 95 % bootstrap intervals over questions, the
-paired difference in recall@5 to dense retrieval, and CPU milliseconds per query (p50, p95; encoding included). `--fast` leaves
-out LlamaIndex's property graph, which takes minutes. The data are not ours and not in the repository: without them the script
-says so and ends. `python benchmarks/retrieval.py | python benchmarks/table.py` prints the table of benchmarks/README.md.
+Prints one JSON line per set and arm: recall@2/5/10 and all@5 in percent with 95 % bootstrap intervals over questions,
+the
+paired difference in recall@5 to dense retrieval, and CPU milliseconds per query (p50, p95; encoding included).
+`--fast` leaves
+out LlamaIndex's property graph, which takes minutes. The data are not ours and not in the repository: without them
+the script
+says so and ends. `python benchmarks/retrieval.py | python benchmarks/table.py` prints the table of
+benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -61,7 +65,7 @@ def documents(corpus: Rows, *, titles: bool = True) -> list[Document]:
 
 
 def glued(corpus: Rows, questions: Rows) -> tuple[list[TextNode], Rows]:
-    """Glue six random passages at a time into one long untitled node; the gold of a question is then the glued nodes."""
+    """Glue six random passages at a time into one long untitled node; a question's gold is then glued nodes."""
     order = list(corpus)
     random.Random(SEED).shuffle(order)
     groups = [order[start : start + GLUED] for start in range(0, len(order), GLUED)]
@@ -135,16 +139,21 @@ def measure(retriever: BaseRetriever, questions: Rows, arm: str) -> tuple[list[l
     for question in asked[:3]:  # warm: the first queries load the encoder and fill caches
         ranking(retriever, question)
     answers = [
-        cpu(lambda question=question: ranking(retriever, question)) for question in tqdm(asked, arm, leave=False, file=sys.stderr)
+        cpu(lambda question=question: ranking(retriever, question))
+        for question in tqdm(asked, arm, leave=False, file=sys.stderr)
     ]
     return [found for found, _ in answers], [seconds for _, seconds in answers]
 
 
-def line(arm: str, lists: list[list[str]], seconds: list[float], questions: Rows, dense: list[float] | None) -> dict[str, Any]:
+def line(
+    arm: str, lists: list[list[str]], seconds: list[float], questions: Rows, dense: list[float] | None
+) -> dict[str, Any]:
     """Sum an arm up."""
     gold = [row["gold"] for row in questions]
     at5 = recalls(lists, questions, 5)
-    metrics = {f"recall@{k}": _interval([recall_at_k(found, g, k) for found, g in zip(lists, gold, strict=True)]) for k in KS}
+    metrics = {
+        f"recall@{k}": _interval([recall_at_k(found, g, k) for found, g in zip(lists, gold, strict=True)]) for k in KS
+    }
     metrics["all@5"] = _interval([all_gold_at_k(found, g, 5) for found, g in zip(lists, gold, strict=True)])
     gain = paired_difference(at5, dense, SEED) if dense is not None else None
     p50, p95 = np.percentile(seconds, [50, 95]) * 1e3
@@ -196,7 +205,8 @@ def build(name: str, make: Callable[[Path], HybridMemoryIndex], count: int) -> H
     _, optimizing = cpu(index.optimize)
     size = sum(512 * file.stat().st_blocks for file in folder.rglob("*") if file.is_file())
     cost = {
-        "set": name, "arm": "index", "passages": count, "cpu_s": round(seconds, 1), "optimize_cpu_s": round(optimizing, 1),
+        "set": name, "arm": "index", "passages": count, "cpu_s": round(seconds, 1), "optimize_cpu_s":
+        round(optimizing, 1),
         "cpu_ms_per_passage": round(1e3 * seconds / count, 2), "bytes_per_passage": round(size / count),
     }  # fmt: skip
     print(json.dumps(cost), flush=True)

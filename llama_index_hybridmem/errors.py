@@ -1,24 +1,24 @@
 """Every exception this package raises, drawn as a tree; knows nothing of the code that raises them.
 
-    HybridMemoryError
-    ├── MissingExtraError (also ImportError)      an optional library is not installed
-    ├── ConfigurationError (also ValueError)      an argument, file or setting cannot be used as given
-    │   ├── FilterError                           a metadata filter is malformed or uses an unknown operator
-    │   ├── UnknownRouteError                     a route or store name that the engine does not have
-    │   ├── NoLLMError                            no language model where one is needed
-    │   └── IngestError                           an input file or document cannot be read
-    ├── StoreError                                a store on disk
-    │   ├── StoreLockedError                      another process owns it
-    │   ├── StoreClosedError                      used after close()
-    │   ├── StoreDamagedError                     its files cannot be read
-    │   ├── StoreMismatchError                    built with another encoder, dimension or version
-    │   └── InvalidVectorError (also ValueError)  a vector with NaN, infinity or the wrong length
-    ├── EncoderError                              the embedding model failed or its files are wrong
-    ├── RetrievalError                            a query to the stores
-    │   ├── BranchTimeoutError                    a store missed its deadline
-    │   ├── BreakerOpenError                      a store was skipped: too many of its calls are still hanging
-    │   └── AllStoresFailedError                  no store answered; carries every cause
-    └── NotInSourcesError                         the sources do not answer (only under ``no_answer="raise"``)
+HybridMemoryError
+├── MissingExtraError (also ImportError)      an optional library is not installed
+├── ConfigurationError (also ValueError)      an argument, file or setting cannot be used as given
+│   ├── FilterError                           a metadata filter is malformed or uses an unknown operator
+│   ├── UnknownRouteError                     a route or store name that the engine does not have
+│   ├── NoLLMError                            no language model where one is needed
+│   └── IngestError                           an input file or document cannot be read
+├── StoreError                                a store on disk
+│   ├── StoreLockedError                      another process owns it
+│   ├── StoreClosedError                      used after close()
+│   ├── StoreDamagedError                     its files cannot be read
+│   ├── StoreMismatchError                    built with another encoder, dimension or version
+│   └── InvalidVectorError (also ValueError)  a vector with NaN, infinity or the wrong length
+├── EncoderError                              the embedding model failed or its files are wrong
+├── RetrievalError                            a query to the stores
+│   ├── BranchTimeoutError                    a store missed its deadline
+│   ├── BreakerOpenError                      a store was skipped: too many of its calls are still hanging
+│   └── AllStoresFailedError                  no store answered; carries every cause
+└── NotInSourcesError                         the sources do not answer (only under ``no_answer="raise"``)
 """
 
 from __future__ import annotations

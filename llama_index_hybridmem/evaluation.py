@@ -81,13 +81,17 @@ def read_questions(source: str | Path | Iterable[Mapping[str, Any]]) -> tuple[li
     Raises:
         IngestError: the file cannot be read, or a row is not of that form; names the line.
     """
-    rows = _lines(Path(source)) if isinstance(source, str | Path) else ((f"row {i}", row) for i, row in enumerate(source))
+    rows = (
+        _lines(Path(source)) if isinstance(source, str | Path) else ((f"row {i}", row) for i, row in enumerate(source))
+    )
     asked, skipped = [], 0
     for place, row in rows:
         text = row.get("question") if isinstance(row, Mapping) else None
         gold = (row.get("expected_sources") or row.get("gold") or []) if isinstance(row, Mapping) else None
         if not isinstance(text, str) or not isinstance(gold, list | tuple):
-            raise IngestError(f"{place}: expected {{'question': text, 'expected_sources': [names]}}, found {row!r:.200}")
+            raise IngestError(
+                f"{place}: expected {{'question': text, 'expected_sources': [names]}}, found {row!r:.200}"
+            )
         if gold:
             asked.append(Question(text, frozenset(map(str, gold))))
         else:
@@ -125,7 +129,11 @@ def evaluate(
     }
     base = _at(ranked["hybrid"], asked, 5)
     arms = [
-        Arm(name, _metrics(lists, asked, seed), None if name == "hybrid" else paired_difference(_at(lists, asked, 5), base, seed))
+        Arm(
+            name,
+            _metrics(lists, asked, seed),
+            None if name == "hybrid" else paired_difference(_at(lists, asked, 5), base, seed),
+        )
         for name, lists in ranked.items()
     ]
     return EvaluationReport(tuple(arms), len(asked), skipped)

@@ -29,6 +29,7 @@ from .ingestion import DOCUMENTS_PER_BATCH, EdgeVectors, IndexVectors, Ingestion
 from .knowledge import Triples, facts_of, nodes_of
 from .manifest import FILE, Manifest, tenant_folder
 from .memories import DEADLINE_S, RETRIEVER_ARGUMENTS, memory_stores
+from .merging import Mode
 from .splitter import StructureSplitter
 from .vector.store import QdrantEdgeVectorStore
 
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
     from .query_engine import HybridRouterQueryEngine
     from .retriever import HybridRetriever
 
+
 class HybridMemoryIndex:
     """Vector, keyword and graph memory over the same documents.
 
     Make one with `from_documents`, `open` or `from_existing`. With a folder, one process owns it at a time, and what
-    `insert` and its kin have returned from survives the death of the process. Safe to share between threads. Close it, or
+    `insert` and its kin have returned from survives the death of the process. Safe to share between threads. Close
+    it, or
     use it as a context manager.
     """
 
@@ -66,7 +69,11 @@ class HybridMemoryIndex:
         self.vector_index = vector_index
         splitter = StructureSplitter(embed_model, max_tokens=manifest.chunk_tokens or 200)
         self._transformations = [*(transformations if transformations is not None else [splitter]), *kg_extractors]
-        self._options = {"transformations": transformations, "kg_extractors": kg_extractors, "extract_entities": extract_entities}
+        self._options = {
+            "transformations": transformations,
+            "kg_extractors": kg_extractors,
+            "extract_entities": extract_entities,
+        }
         self._tenants: dict[str, HybridMemoryIndex] = {}
         self._lock = threading.RLock()
         self._closed = False
@@ -176,7 +183,8 @@ class HybridMemoryIndex:
     ) -> HybridMemoryIndex:
         """Add an entity graph to an app that keeps its vector store.
 
-        The nodes are read from the index's docstore or its vector store, once; inserts and deletes made here from then on
+        The nodes are read from the index's docstore or its vector store, once; inserts and deletes made here from
+        then on
         reach both. Keyword memory is the graph store's own word index.
 
         Args:
@@ -315,7 +323,7 @@ class HybridMemoryIndex:
         similarity_top_k: int = 10,
         stores: Sequence[str] = ("vector", "keyword", "graph"),
         weights: Mapping[str, float] | None = None,
-        mode: str = "rrf",
+        mode: Mode = "rrf",
         filters: object = None,
         hops: int = 2,
         deadline_s: float | None = DEADLINE_S,
@@ -336,7 +344,9 @@ class HybridMemoryIndex:
         from .retriever import HybridRetriever
 
         named = memory_stores(self, stores, similarity_top_k, weights or {}, filters, hops, deadline_s)
-        return HybridRetriever(named, mode=mode, similarity_top_k=similarity_top_k, embed_model=self.embed_model, **kwargs)
+        return HybridRetriever(
+            named, mode=mode, similarity_top_k=similarity_top_k, embed_model=self.embed_model, **kwargs
+        )
 
     def as_query_engine(self, llm: LLM | None = None, **kwargs: Any) -> HybridRouterQueryEngine:
         """Give the router engine over this index; arguments of `as_retriever` and of `from_defaults` may be mixed."""
@@ -347,7 +357,7 @@ class HybridMemoryIndex:
             retriever,
             llm=llm,
             frequencies=self.graph_store.document_frequencies,
-            corpus_size=self.graph_store.passage_count,
+            corpus_size=lambda: self.graph_store.passage_count,
             **kwargs,
         )
 
@@ -407,7 +417,7 @@ class HybridMemoryIndex:
         }
 
     def optimize(self, *, child: bool = False) -> None:
-        """Build the vector store's search index; holds the interpreter's lock for long (see `QdrantEdgeVectorStore.optimize`).
+        """Build the vector store's search index; see `QdrantEdgeVectorStore.optimize` for what it holds up meanwhile.
 
         Args:
             child: do it in a child process, with the store closed here meanwhile.

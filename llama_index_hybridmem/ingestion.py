@@ -1,7 +1,8 @@
 """Writes documents into both memories so that each is there wholly or not at all; splits nothing and answers nothing.
 
 The graph's transaction is the acknowledgement. Vectors go first, then the graph commits, then vectors that the graph no
-longer knows are removed; a journal names the documents on their way. So after a crash one rule mends everything: for each
+longer knows are removed; a journal names the documents on their way. So after a crash one rule mends everything: for
+each
 document in the journal, the graph is right, and the vector store is made to agree with it.
 """
 
@@ -155,7 +156,8 @@ class Ingestion:
     ) -> None:
         """Write the graph alone; see `write`. `long` holds the ids of nodes longer than the encoder reads."""
         passages = [
-            to_passage(node, use_titles=self._use_titles, extract=self._extract, long=node.node_id in long) for node in nodes
+            to_passage(node, use_titles=self._use_titles, extract=self._extract, long=node.node_id in long)
+            for node in nodes
         ]
         self._graph_store.replace(doc_ids, [replace(p, facts=(*p.facts, *facts.get(p.node_id, ()))) for p in passages])
 

@@ -33,9 +33,13 @@ def facts_of(triples: Triples) -> list[Fact]:
 
 
 def _fact(triple: object, place: int) -> Fact:
-    if not isinstance(triple, list | tuple) or len(triple) != 3 or not all(isinstance(p, str) and p.strip() for p in triple):
-        raise ConfigurationError(f"triples[{place}]: expected (subject, relation, object), three strings, not {triple!r}")
-    return Fact(*triple, source="user")
+    parts = list(triple) if isinstance(triple, list | tuple) else []
+    if len(parts) != 3 or not all(isinstance(part, str) and part.strip() for part in parts):
+        raise ConfigurationError(
+            f"triples[{place}]: expected (subject, relation, object), three strings, not {triple!r}"
+        )
+    subject, relation, target = parts
+    return Fact(subject, relation, target, source="user")
 
 
 def nodes_of(vector_index: VectorStoreIndex) -> list[BaseNode]:

@@ -62,9 +62,13 @@ class Manifest:
             content = json.loads(place.read_text(encoding="utf-8"))
             found = cls(**content)
         except FileNotFoundError as error:
-            raise ConfigurationError(f"no store in {folder} (no {FILE}); make one with HybridMemoryIndex.from_documents") from error
+            raise ConfigurationError(
+                f"no store in {folder} (no {FILE}); make one with HybridMemoryIndex.from_documents"
+            ) from error
         except (OSError, ValueError, TypeError) as error:
-            raise StoreDamagedError(f"{place} cannot be read: {error}; restore it from a copy, or ingest anew") from error
+            raise StoreDamagedError(
+                f"{place} cannot be read: {error}; restore it from a copy, or ingest anew"
+            ) from error
         if found.format != FORMAT:
             raise StoreMismatchError(f"{place} has format {found.format}, this version reads {FORMAT}")
         return found
@@ -77,7 +81,8 @@ class Manifest:
         """
         if encoder != self.encoder:
             raise StoreMismatchError(
-                f"{folder} was built with the encoder {self.encoder}, not {encoder}; open it with that one, or ingest anew"
+                f"{folder} was built with the encoder {self.encoder}, not {encoder}; "
+                "open it with that one, or ingest anew"
             )
 
 

@@ -24,7 +24,8 @@ DEADLINE_S = 5.0
 FUSED_DEPTH = 10
 """Nodes taken from each memory, however few are asked for, so that fusion has something to fuse."""
 WEIGHTS: Mapping[str, float] = {"vector": 0.005, "keyword": 0.005, "graph": 1.0}
-"""The graph's ranking already weighs vectors and keywords, so these only fill up what it does not bring, and take over when it
+"""The graph's ranking already weighs vectors and keywords, so these only fill up what it does not bring, and take
+over when it
 fails. Votes of their own cost recall@5 (MuSiQue, hops=2: 82 without, 72 at 0.2, 68 at 1; `benchmarks/README.md`)."""
 RETRIEVER_ARGUMENTS = frozenset({"similarity_top_k", "stores", "weights", "mode", "filters", "hops", "deadline_s"})
 
@@ -32,10 +33,21 @@ RETRIEVER_ARGUMENTS = frozenset({"similarity_top_k", "stores", "weights", "mode"
 class Memories(Protocol):
     """The parts of an index that its retrievers are made of."""
 
-    vector_index: VectorStoreIndex
-    vector_store: BasePydanticVectorStore
-    graph_store: GraphStore
-    embed_model: BaseEmbedding
+    @property
+    def vector_index(self) -> VectorStoreIndex:
+        """Vectors and keywords, behind LlamaIndex's face."""
+
+    @property
+    def vector_store(self) -> BasePydanticVectorStore:
+        """What that index stores into."""
+
+    @property
+    def graph_store(self) -> GraphStore:
+        """Names, links and facts."""
+
+    @property
+    def embed_model(self) -> BaseEmbedding:
+        """Encodes questions."""
 
 
 def memory_stores(

@@ -13,6 +13,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from fakes import WordsEmbedding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from llama_index.core import VectorStoreIndex
@@ -31,8 +32,6 @@ from llama_index_hybridmem.errors import (
     UnknownRouteError,
 )
 from llama_index_hybridmem.index import HybridMemoryIndex
-
-from fakes import WordsEmbedding
 
 TESTS = Path(__file__).parent
 TEXTS = {
@@ -92,7 +91,9 @@ def test_filters_reach_every_memory(index: HybridMemoryIndex) -> None:
     """With a filter, no memory brings up a document outside it."""
     keep = {"filters": [{"key": "year", "operator": ">=", "value": 7}]}
     for stores in (("vector",), ("keyword",), ("graph",), ("vector", "keyword", "graph")):
-        found = index.as_retriever(stores=stores, filters=keep, similarity_top_k=4).retrieve("DRAM Robert Dennard Texas")
+        found = index.as_retriever(stores=stores, filters=keep, similarity_top_k=4).retrieve(
+            "DRAM Robert Dennard Texas"
+        )
         assert titles(found) == ["Robert Dennard"], stores
     with pytest.raises(FilterError, match="operator"):
         index.as_retriever(filters={"filters": [{"key": "year", "operator": "~", "value": 1}]})
@@ -112,7 +113,7 @@ def test_ingesting_again_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_an_update_leaves_nothing_of_the_old_text(tmp_path: Path) -> None:
-    """After update_ref_doc neither memory knows the old words or names; after delete_ref_doc neither knows the document."""
+    """After update_ref_doc no memory knows the old names; after delete_ref_doc none knows the document."""
     with build(tmp_path) as index:
         before, _ = held(index)
         index.update_ref_doc(Document(doc_id="flash", text="Kioxia makes NAND.", metadata={"title": "Kioxia"}))
@@ -164,7 +165,9 @@ CRASH = """
 
 
 @pytest.mark.parametrize(
-    ("where", "survivor"), [("before the graph", "Flash memory"), ("after the graph", "Kioxia")], ids=["undone", "finished"]
+    ("where", "survivor"),
+    [("before the graph", "Flash memory"), ("after the graph", "Kioxia")],
+    ids=["undone", "finished"],
 )
 def test_a_kill_between_the_two_writes_leaves_both_memories_agreeing(tmp_path: Path, where: str, survivor: str) -> None:
     """A change killed before the graph's commit is undone at open, one killed after it is finished."""
@@ -192,7 +195,7 @@ def test_one_process_owns_a_store(tmp_path: Path) -> None:
 
 
 def test_what_a_store_was_built_with_is_kept_and_checked(tmp_path: Path) -> None:
-    """Another encoder is refused, a folder without a store too, a damaged manifest is named, and a failed open frees the lock."""
+    """Another encoder, no store and a damaged manifest are refused by name, and a failed open frees the lock."""
     build(tmp_path, language="german").close()
     with pytest.raises(StoreMismatchError, match="other"):
         HybridMemoryIndex.open(tmp_path, embed_model=WordsEmbedding(model_name="other"))
@@ -260,8 +263,8 @@ def test_known_names_and_triples_join_the_graph(tmp_path: Path) -> None:
         assert "Robert Dennard → won → Kyoto Prize" in found[0].node.metadata["hybridmem"]["facts"]
     with pytest.raises(ConfigurationError, match=r"triples\[0\]"):
         build(triples=[("a", "b")])  # type: ignore[list-item]  # what a user may hand in by mistake
+    triples.write_text("subject,relation,object\nA,,C\n", encoding="utf-8")
     with pytest.raises(IngestError, match="line 2"):
-        triples.write_text("subject,relation,object\nA,,C\n", encoding="utf-8")
         build(triples=triples)
 
 
@@ -288,7 +291,7 @@ def test_an_app_keeps_its_vector_index(tmp_path: Path) -> None:
 
 
 def test_evaluation_measures_every_memory(index: HybridMemoryIndex, tmp_path: Path) -> None:
-    """evaluate() gives every metric with its interval for each memory alone and left out; questions without sources are counted."""
+    """evaluate() measures each memory alone and left out, with intervals; questions without sources are counted."""
     rows: list[Mapping[str, Any]] = [
         {"question": "Who invented DRAM at IBM?", "expected_sources": ["dram"]},
         {"question": "Which state has the capital Austin?", "gold": ["Texas"]},
@@ -297,7 +300,8 @@ def test_evaluation_measures_every_memory(index: HybridMemoryIndex, tmp_path: Pa
     report = index.evaluate(rows)
     assert (report.questions, report.skipped) == (2, 1)
     arms = {arm.name: arm for arm in report.arms}
-    assert set(arms) == {"hybrid", "vector", "keyword", "graph", *(f"hybrid without {m}" for m in ("vector", "keyword", "graph"))}
+    memories = ("vector", "keyword", "graph")
+    assert set(arms) == {"hybrid", *memories, *(f"hybrid without {name}" for name in memories)}
     assert arms["hybrid"].metrics["recall@5"].mean == 1.0
     assert arms["hybrid"].gain is None
     json.dumps(report.to_json())
