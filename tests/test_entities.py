@@ -120,6 +120,7 @@ def test_terms_are_content_words_each_once() -> None:
         ("She saw Paris,\n\nRome and Oslo\nFjord.", ["paris", "oslo fjord"]),
         ("- Kioxia makes flash\n- Micron makes DRAM", ["dram"]),  # list items begin sentences
         ("She works for The Who of Leeds", ["leeds"]),
+        ("New York beats New. In New Delhi too", ["new york", "new delhi"]),
         ("nothing here", []),
         ("", []),
     ],

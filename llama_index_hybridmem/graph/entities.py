@@ -45,6 +45,7 @@ STOPWORDS = frozenset(
 )
 """English function words and question words: never names by themselves, never search terms."""
 
+_NEVER_FIRST = STOPWORDS - {"new"}  # New York, New Zealand
 _CALENDAR = frozenset(
     """january february march april may june july august september october november december monday tuesday wednesday
     thursday friday saturday sunday""".split()
@@ -157,7 +158,7 @@ def capitalised_names(text: str) -> list[str]:
     tokens = words(text)
     names: dict[str, None] = {}
     for first, after in _capital_runs(tokens):
-        while first < after and tokens.texts[first] in STOPWORDS:
+        while first < after and tokens.texts[first] in _NEVER_FIRST:
             first += 1
         while after > first and tokens.texts[after - 1] in STOPWORDS:
             after -= 1

@@ -50,7 +50,7 @@ def _combined(parts: Sequence[Sql], connective: str) -> Sql:
 def _joined(parts: Sequence[str], connective: str) -> str:
     """Nest evenly: SQLite refuses expressions deeper than 1000, and takes a long chain for a deep one."""
     if len(parts) == 1:
-        return f"({parts[0]})"
+        return parts[0]
     half = len(parts) // 2
     return f"({_joined(parts[:half], connective)} {connective} {_joined(parts[half:], connective)})"
 
