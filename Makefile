@@ -36,7 +36,7 @@ test-versions: $(UV) ## the pure rooms' tests on every Python from 3.10 that is 
 	for minor in 10 11 12 13 14 15; do \
 	  python=$$($(UV) python find --no-project 3.$$minor 2>/dev/null) || continue; \
 	  echo "Python 3.$$minor"; ran="$$ran 3.$$minor"; \
-	  PYTHONPATH=. $(UV) run --no-project --quiet --python "$$python" \
+	  PYTHONPATH=. $(UV) run --no-project --isolated --quiet --python "$$python" \
 	    --with numpy --with scipy --with pytest --with pytest-asyncio --with hypothesis \
 	    python -m pytest -q -p no:cacheprovider $(PURE:%=tests/test_%.py) || exit 1; \
 	done; \
