@@ -66,10 +66,10 @@ def test_numbers_beyond_64_bits_are_compared_as_floats() -> None:
 
 def test_long_lists_and_wide_groups_fit() -> None:
     """SQLite takes a chain of a thousand ORs for a tree a thousand levels deep, and refuses it."""
-    documents: list[dict[str, object]] = [{"a": "n4999"}, {"a": "other"}, {"a": 4999}]
-    many = tuple(f"n{i}" for i in range(5000))
+    documents: list[dict[str, object]] = [{"a": "n1999"}, {"a": "other"}, {"a": 1999}]
+    many = tuple(f"n{i}" for i in range(2000))
     assert kept(documents, Condition("a", Op.IN, many)) == [0]
-    assert kept(documents, Condition("a", Op.NIN, (*many, 4999))) == [1]
+    assert kept(documents, Condition("a", Op.NIN, (*many, 1999))) == [1]
     assert kept(documents, Group("or", tuple(Condition("a", Op.EQ, name) for name in many))) == [0]
     assert kept(documents, Group("not", tuple(Condition("a", Op.EQ, name) for name in many))) == [1, 2]
 

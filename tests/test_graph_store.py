@@ -30,13 +30,14 @@ ANY_NAME = NameRule(max_df=10**6, min_case=0.0)
 
 def passage(node_id: str, text: str, title: str = "", doc_id: str = "doc", **fields: Any) -> Passage:
     """A passage that declares the names of its title and capitals."""
-    return Passage(node_id, doc_id, title, text, tuple(declared_names(text, title)), **fields)
+    names = declared_names(text, title if fields.get("lead", True) else "")
+    return Passage(node_id, doc_id, title, text, tuple(names), **fields)
 
 
 def dump(store: SqliteGraphStore) -> Rows:
     """All that a store knows, without the numbers it gave to passages and names."""
     queries = {
-        "passages": "SELECT node_id, doc_id, title, text, node, doc_hash, long FROM passage",
+        "passages": "SELECT node_id, doc_id, title, lead, text, node, doc_hash, long FROM passage",
         "names": "SELECT name, df, total, upper, uses, given FROM name",
         "links": "SELECT node_id, name, link.total, link.upper, titled, surface FROM link"
         " JOIN passage ON passage.id = passage_id JOIN name ON name.id = name_id",
@@ -83,11 +84,11 @@ TITLES = st.sampled_from(["", "", "New York", "New York City", "City", "Ada (fil
 ENDS = st.sampled_from(["New York", "Ada", "York City", "city", "the city"])
 FACTS = st.builds(Fact, ENDS, st.sampled_from(["is in", "met"]), ENDS, source=st.sampled_from(["a.csv", "b.csv"]))
 PASSAGES = st.builds(
-    lambda number, doc, text, title, facts, tags, long: passage(
-        f"n{number}", text, title, f"d{doc}", facts=tuple(facts), metadata={"tags": tags}, long=long
+    lambda number, doc, text, title, facts, tags, long, lead: passage(
+        f"n{number}", text, title, f"d{doc}", facts=tuple(facts), metadata={"tags": tags}, long=long, lead=lead
     ),
     st.integers(0, 5), st.integers(0, 2), TEXTS, TITLES, st.lists(FACTS, max_size=2),
-    st.lists(st.sampled_from(["x", 1, True]), max_size=2), st.booleans(),
+    st.lists(st.sampled_from(["x", 1, True]), max_size=2), st.booleans(), st.booleans(),
 )  # fmt: skip
 BATCHES = st.lists(PASSAGES, max_size=3)
 NODE_IDS = st.lists(st.integers(0, 5).map("n{}".format), max_size=2)
@@ -209,6 +210,13 @@ def test_stated_names_stay_and_are_believed(store: SqliteGraphStore) -> None:
     assert NameRule(10, 0.5).admits(name)
     store.delete(doc_ids=["doc"])
     assert store.find_names(["floating gate"])["floating gate"].df == 0
+
+
+def test_a_title_names_the_first_passage_of_its_document(store: SqliteGraphStore) -> None:
+    """Were every chunk of a long document named by its title, mass would go round among them."""
+    store.upsert([passage("first", "one", title="Rome"), passage("second", "two", title="Rome", lead=False)])
+    store.upsert([passage("third", "of Rome", title="Rome", lead=False)])
+    assert [list(links_of(store, node_id)) for node_id in ("first", "second", "third")] == [["rome"], [], ["rome"]]
 
 
 def test_a_passage_of_several_documents_in_turn_belongs_to_the_last(store: SqliteGraphStore) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from llama_index.core.graph_stores.types import (
     KG_NODES_KEY,
@@ -12,6 +12,7 @@ from llama_index.core.graph_stores.types import (
     KG_SOURCE_REL,
     TRIPLET_SOURCE_KEY,
     ChunkNode,
+    EntityNode,
     LabelledNode,
     PropertyGraphStore,
     Relation,
@@ -22,6 +23,8 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_
 from ..filters import visible_fields
 from .entities import Extractor, declared_names
 from .stores.base import Fact, Passage, StoredPassage
+
+M = TypeVar("M", EntityNode, Relation)
 
 TITLE_KEY = "title"
 _OURS = frozenset({KG_NODES_KEY, KG_RELATIONS_KEY, "hybridmem"})
@@ -87,13 +90,25 @@ def facts_from_property_graph(graph: PropertyGraphStore) -> list[Fact]:
 
 
 def _extracted_facts(node: BaseNode) -> Iterable[Fact]:
-    entities: Iterable[LabelledNode] = node.metadata.get(KG_NODES_KEY) or ()
-    relations: Iterable[Relation] = node.metadata.get(KG_RELATIONS_KEY) or ()
-    names: Mapping[str, str] = {entity.id: _name(entity) for entity in entities}
-    for relation in relations:
-        subject = names.get(relation.source_id, relation.source_id)
-        target = names.get(relation.target_id, relation.target_id)
-        yield Fact(subject, relation.label, target, node.node_id, "kg_extractors")
+    """Read what a `kg_extractors` left, as objects or as the dicts that a pipeline's cache makes of them.
+
+    Relations of the node itself (`ImplicitPathExtractor`: its source, the next node) say nothing about names.
+    """
+    entities = [_read(EntityNode, entity) for entity in node.metadata.get(KG_NODES_KEY) or () if _is_named(entity)]
+    names = {entity.id: entity.name for entity in entities}
+    for relation in (_read(Relation, found) for found in node.metadata.get(KG_RELATIONS_KEY) or ()):
+        if node.node_id not in (relation.source_id, relation.target_id):
+            subject = names.get(relation.source_id, relation.source_id)
+            target = names.get(relation.target_id, relation.target_id)
+            yield Fact(subject, relation.label, target, node.node_id, "kg_extractors")
+
+
+def _read(kind: type[M], found: M | Mapping[str, Any]) -> M:
+    return kind.model_validate(found) if isinstance(found, Mapping) else found
+
+
+def _is_named(entity: LabelledNode | Mapping[str, Any]) -> bool:
+    return "name" in entity if isinstance(entity, Mapping) else isinstance(entity, EntityNode)
 
 
 def _name(entity: LabelledNode) -> str:
