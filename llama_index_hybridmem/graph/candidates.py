@@ -99,6 +99,11 @@ class Candidates:
         self.name_weights = self._weigh_names()
         self.found = self._gather()
 
+    @property
+    def has_vectors(self) -> bool:
+        """Whether passages can be compared by vector: there is a semantic memory, and the question has a vector."""
+        return self._embedding is not None
+
     # -- which passages -----------------------------------------------------------------------------------------------
 
     def nearest(self, embedding: Embedding, top_k: int) -> set[int]:

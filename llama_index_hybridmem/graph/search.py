@@ -86,12 +86,12 @@ class GraphSearch:
         began = self._clock()
         answer = GraphAnswer()
         run = self._begin(question, embedding, keep, answer)
-        if not run.candidates.found:
+        if not run.candidates.found and not run.candidates.names:
             return answer
         spent = self._clock() - began
         if hops > 1 and budget_s is not None and spent > budget_s / 2:
             answer.notes.append(f"second hop left out: {spent:.3f} s of {budget_s:g} s were gone")
-        elif hops > 1 and embedding is not None and self._encode is not None:
+        elif hops > 1 and run.candidates.has_vectors and self._encode is not None:
             self._second_hop(run, self._encode, answer)
         answer.found = run.results(top_k)
         return answer
