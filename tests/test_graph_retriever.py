@@ -9,7 +9,7 @@ import pytest
 from fakes import BrokenEmbedding, WordsEmbedding
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
-from llama_index.core.vector_stores import MetadataFilter, MetadataFilters, SimpleVectorStore
+from llama_index.core.vector_stores import FilterOperator, MetadataFilter, MetadataFilters, SimpleVectorStore
 
 from llama_index_hybridmem.encoder import MiniLMEmbedding
 from llama_index_hybridmem.errors import ConfigurationError, FilterError, StoreClosedError
@@ -63,10 +63,8 @@ class Memory:
 
     def retriever(self, **fields: Any) -> EntityGraphRetriever:
         """The whole retriever, unless told otherwise."""
-        return EntityGraphRetriever(
-            self.graph,
-            **({"vector_store": self.vectors, "embed_model": self.embed_model, "similarity_top_k": 4} | fields),
-        )
+        parts: dict[str, Any] = {"vector_store": self.vectors, "embed_model": self.embed_model, "similarity_top_k": 4}
+        return EntityGraphRetriever(self.graph, **(parts | fields))
 
 
 def ids(found: Sequence[NodeWithScore]) -> list[str]:
@@ -250,7 +248,7 @@ def test_questions_without_anything_known_find_nothing(question: str, words: Sql
     "filters",
     [
         Condition("key", Op.NE, "zephyr"),
-        MetadataFilters(filters=[MetadataFilter(key="key", value=["zephyr"], operator="nin")]),
+        MetadataFilters(filters=[MetadataFilter(key="key", value=["zephyr"], operator=FilterOperator.NIN)]),
         {"condition": "not", "filters": [{"key": "key", "value": "zephyr"}]},
     ],
 )
@@ -339,7 +337,7 @@ class Second(WordsEmbedding):
 
     action: Any = None
 
-    def get_text_embedding_batch(self, texts: list[str], **kwargs: Any) -> list[list[float]]:  # type: ignore[override]
+    def get_text_embedding_batch(self, texts: list[str], **kwargs: Any) -> list[list[float]]:
         """Do it."""
         return list(self.action(texts))
 

@@ -499,7 +499,8 @@ def test_a_kill_in_the_middle_of_writing_loses_nothing_acknowledged(tmp_path: Pa
 def test_many_threads_read_while_one_writes(where: str, tmp_path: Path) -> None:
     """Readers see whole commits only: each text's two names come and go together; nobody raises."""
     store = SqliteGraphStore(tmp_path / "g" if where == "file" else None)
-    done, failures = threading.Event(), []
+    done = threading.Event()
+    failures: list[object] = []
 
     def read() -> None:
         while not done.is_set():

@@ -70,7 +70,7 @@ def test_a_prior_adds_its_signals_and_its_greatest_is_1() -> None:
     zero, one = np.zeros(2), np.asarray([0.0, 1.0])
     for place in range(4):
         parts = [one if place == i else zero for i in range(4)]
-        assert walk.prior(*parts, weight=0.2, settings=DEFAULTS).tolist() == [0, 1]
+        assert walk.prior(parts[0], parts[1], parts[2], parts[3], 0.2, DEFAULTS).tolist() == [0, 1]
     assert walk.prior(zero, zero, zero, zero, 1.0, DEFAULTS).tolist() == [0, 0]
     assert walk.prior(EMPTY, EMPTY, EMPTY, EMPTY, 1.0, DEFAULTS).tolist() == []
 
