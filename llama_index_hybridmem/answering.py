@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from llama_index.core.base.response.schema import RESPONSE_TYPE
@@ -13,14 +15,15 @@ from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index_instrumentation import get_dispatcher
 
-from .errors import ConfigurationError, NotInSourcesError
+from .errors import ConfigurationError, NotInSourcesError, told
 from .events import AbstainEvent, EvidenceEvent
 from .few_shot import Example, FewShot
 from .prompts import ABSTAINED, NOTHING_TO_SHOW, context, without_model
 from .query_record import QueryRecord
-from .routing.arbiter import EvidenceRules, Frequencies, judge
+from .routing.arbiter import Evidence, EvidenceRules, Frequencies, judge
 from .synthesis import Synthesis
 
+logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
 
 NoAnswer = Literal["abstain", "llm", "raise"]
@@ -162,24 +165,29 @@ class Answerer:
         """Judge the evidence, tell the instrumentation, and raise where the policy says so."""
         policy = self.policy
         with record.timed("judge"):
-            evidence = judge(
-                record.query.query_str,
-                [*record.context.sources, *(fact for fact, _ in record.context.facts)],
-                cosine=record.cosine,
-                frequencies=policy.frequencies,
-                corpus_size=policy.corpus_size() if callable(policy.corpus_size) else policy.corpus_size,
-                rules=policy.rules,
-            )
+            evidence = self._judged(record)
         record.judged(evidence)
-        told = {"reason": evidence.reason, "coverage": evidence.coverage, "missing": list(evidence.missing)}
-        dispatcher.event(EvidenceEvent.model_validate({"sufficient": evidence.sufficient, **told}))
+        finding = {"reason": evidence.reason, "coverage": evidence.coverage, "missing": list(evidence.missing)}
+        dispatcher.event(EvidenceEvent.model_validate({"sufficient": evidence.sufficient, **finding}))
         if evidence.sufficient:
             return True
         if policy.no_answer != "llm":
-            dispatcher.event(AbstainEvent.model_validate(told))
+            dispatcher.event(AbstainEvent.model_validate(finding))
         if policy.no_answer == "raise":
             raise NotInSourcesError(record.query.query_str, evidence.reason)
         return False
+
+    def _judged(self, record: QueryRecord) -> Evidence:
+        policy = self.policy
+        texts = [*record.context.sources, *(fact for fact, _ in record.context.facts)]
+        judged = partial(judge, record.query.query_str, texts, cosine=record.cosine, rules=policy.rules)
+        try:
+            corpus_size = policy.corpus_size() if callable(policy.corpus_size) else policy.corpus_size
+            return judged(frequencies=policy.frequencies, corpus_size=corpus_size)
+        except Exception as error:  # noqa: BLE001 - whatever counts words: without it the judgement is weaker
+            logger.warning("the evidence is judged without word counts: %s", told(error))
+            record.left_out(f"word counts: {told(error)}")
+            return judged()
 
     def _said(self, record: QueryRecord, ask: Ask, text: str, answer: str) -> RESPONSE_TYPE:
         return record.said(text, answer, streaming=ask.streaming, is_async=ask.is_async)

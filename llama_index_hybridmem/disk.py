@@ -7,12 +7,12 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from .errors import StoreDamagedError, StoreLockedError
+from .errors import StoreDamagedError, StoreError, StoreLockedError
 
 if sys.platform == "win32":
     import msvcrt
@@ -23,24 +23,51 @@ LOCK_NAME = "owner.lock"
 _LOCKED_BYTE = 1 << 30  # far past the pid: on Windows a locked byte cannot be read by others
 
 
+@contextlib.contextmanager
+def on_disk(path: Path) -> Iterator[None]:
+    """Tell what the system says of a place on disk as our error: full, read-only, no folder.
+
+    Raises:
+        StoreError: names the place; the system's error is its cause.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; one that is there is fine.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    with on_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def atomic_write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or the next process after a kill, sees all of it or the old one.
 
     Args:
         path: the file; its folder must exist.
         content: all of the new content.
+
+    Raises:
+        StoreError: it cannot be written; the old file stands.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with on_disk(path):
+        try:
+            with open(unfinished, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
 
 
 def atomic_write_text(path: Path, content: str) -> None:
@@ -66,12 +93,14 @@ class FolderLock:
 
     Raises:
         StoreLockedError: somebody owns it already; names the pid, as far as it can be read.
+        StoreError: the folder cannot be made or written to.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._folder = folder
-        self._descriptor: int | None = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        with on_disk(folder):
+            self._descriptor: int | None = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _lock(self._descriptor)
         except OSError as error:
@@ -118,9 +147,12 @@ class Journal:
 
         Args:
             entry: anything ``json.dumps`` takes as an object.
+
+        Raises:
+            StoreError: it cannot be written.
         """
         line = json.dumps(entry, ensure_ascii=False).encode("utf-8") + b"\n"
-        with self._lock:
+        with self._lock, on_disk(self._path):
             is_new = not self._path.exists()
             with open(self._path, "a+b") as file:
                 file.truncate(_acknowledged(file))
@@ -135,8 +167,9 @@ class Journal:
 
         Raises:
             StoreDamagedError: a line that is not the torn last one cannot be read.
+            StoreError: the file cannot be opened.
         """
-        with self._lock:
+        with self._lock, on_disk(self._path):
             content = self._path.read_bytes() if self._path.exists() else b""
         *lines, _torn = content.split(b"\n")
         found = []
@@ -149,7 +182,7 @@ class Journal:
 
     def clear(self) -> None:
         """Drop all entries."""
-        with self._lock, contextlib.suppress(FileNotFoundError):
+        with self._lock, on_disk(self._path), contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
             sync_folder(self._path.parent)
 

@@ -18,16 +18,16 @@ from llama_index.core.utils import get_tqdm_iterable
 from llama_index.core.vector_stores.types import BasePydanticVectorStore
 
 from .branches import in_thread
-from .disk import Journal
+from .disk import Journal, make_folder
 from .encoder import encoder_identity, resolve_encoder
 from .errors import ConfigurationError, StoreClosedError
 from .graph.entities import Extractor
 from .graph.nodes import facts_from_property_graph
 from .graph.stores.base import Fact
 from .graph.stores.sqlite import SqliteGraphStore
-from .ingestion import DOCUMENTS_PER_BATCH, EdgeVectors, IndexVectors, Ingestion, batches, owned
+from .ingestion import DOCUMENTS_PER_BATCH, EdgeVectors, IndexVectors, Ingestion, batches, checked, owned
 from .knowledge import Triples, facts_of, nodes_of
-from .manifest import FILE, Manifest, tenant_folder
+from .manifest import FILE, GRAPH, VECTOR, Manifest, check_parts, tenant_folder
 from .memories import DEADLINE_S, RETRIEVER_ARGUMENTS, memory_stores
 from .merging import Mode
 from .splitter import StructureSplitter
@@ -168,6 +168,7 @@ class HybridMemoryIndex:
         manifest = Manifest.read(folder)
         encoder = resolve_encoder(embed_model)
         manifest.check_encoder(encoder_identity(encoder, manifest.encoder.get("dimension")), folder)
+        check_parts(folder)
         return cls._assemble(folder, encoder, manifest, options)
 
     @classmethod
@@ -200,10 +201,10 @@ class HybridMemoryIndex:
         """
         folder = Path(persist_dir) if persist_dir is not None else None
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         encoder: BaseEmbedding = vector_index._embed_model
         manifest = Manifest(encoder_identity(encoder), chunk_tokens=None, use_titles=use_titles)
-        graph = SqliteGraphStore(folder / "graph.sqlite" if folder is not None else None)
+        graph = SqliteGraphStore(folder / GRAPH if folder is not None else None)
         index = cls(vector_index, graph, encoder, manifest, folder=folder, extract_entities=extract_entities)
         index._adopt(nodes_of(vector_index), property_graph_store, show_progress)
         return index
@@ -213,7 +214,7 @@ class HybridMemoryIndex:
         cls, folder: Path | None, encoder: BaseEmbedding, manifest: Manifest, options: Mapping[str, Any]
     ) -> HybridMemoryIndex:
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder / VECTOR)  # now, though the first vectors may come much later: see `check_parts`
             index = cls._assemble(folder, encoder, manifest, options)
             manifest.write(folder)  # last: a folder without it is no store yet
             return index
@@ -224,12 +225,12 @@ class HybridMemoryIndex:
         cls, folder: Path | None, encoder: BaseEmbedding, manifest: Manifest, options: Mapping[str, Any]
     ) -> HybridMemoryIndex:
         vectors = QdrantEdgeVectorStore(
-            folder / "vector" if folder is not None else None,
+            folder / VECTOR if folder is not None else None,
             dimension=manifest.encoder["dimension"],
             language=manifest.language,
         )
         try:
-            graph = SqliteGraphStore(folder / "graph.sqlite" if folder is not None else None)
+            graph = SqliteGraphStore(folder / GRAPH if folder is not None else None)
             vector_index = VectorStoreIndex.from_vector_store(vectors, embed_model=encoder)
             return cls(vector_index, graph, encoder, manifest, folder=folder, **options)
         except BaseException:
@@ -240,7 +241,7 @@ class HybridMemoryIndex:
 
     def insert(self, document: Document) -> None:
         """Add a document, or replace the one with its id."""
-        self._write([document])
+        self._write(checked([document]))
 
     def insert_nodes(self, nodes: Sequence[BaseNode], *, facts: Mapping[str, Sequence[Fact]] | None = None) -> None:
         """Add nodes as they are; all nodes of a source document are replaced by those given for it.
@@ -256,7 +257,7 @@ class HybridMemoryIndex:
 
     def update_ref_doc(self, document: Document, **_: Any) -> None:
         """Replace a document."""
-        self._write([document])
+        self._write(checked([document]))
 
     def delete_ref_doc(self, ref_doc_id: str, **_: Any) -> None:
         """Remove a document from every memory; an unknown id is no error."""
@@ -264,13 +265,20 @@ class HybridMemoryIndex:
             self._open()._ingestion.remove([ref_doc_id])
 
     def refresh_ref_docs(self, documents: Sequence[Document], *, show_progress: bool = False, **_: Any) -> list[bool]:
-        """Add new and changed documents, leave unchanged ones alone.
+        """Add new and changed documents, leave unchanged ones alone; of several with one id the last counts.
 
         Returns:
             for each document, whether it was written.
+
+        Raises:
+            IngestError: a document that no store can keep; none is written then.
         """
         known = self._open().graph_store.documents()
-        stale = [known.get(document.doc_id) != document.hash for document in documents]
+        latest = {document.doc_id: document for document in checked(documents)}
+        stale = [
+            latest[document.doc_id] is document and known.get(document.doc_id) != document.hash
+            for document in documents
+        ]
         wanted = [document for document, changed in zip(documents, stale, strict=True) if changed]
         total = -(-len(wanted) // DOCUMENTS_PER_BATCH)
         for some in get_tqdm_iterable(batches(wanted), show_progress and bool(wanted), "Indexing", total=total):

@@ -17,10 +17,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.indices.vector_store.base import VectorStoreIndex
-from llama_index.core.schema import BaseNode, MetadataMode, NodeRelationship, ObjectType, RelatedNodeInfo
+from llama_index.core.schema import BaseNode, Document, MetadataMode, NodeRelationship, ObjectType, RelatedNodeInfo
 from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter, MetadataFilters
 
 from .disk import Journal
+from .errors import IngestError, StoreDamagedError
 from .graph.entities import Extractor
 from .graph.nodes import to_node, to_passage, without_graph
 from .graph.stores.base import Fact, GraphStore
@@ -125,24 +126,53 @@ class Ingestion:
         self._journal = journal
         self._use_titles = use_titles
         self._extract = extract
+        self._touched: set[str] = set()  # node ids of a write that is not settled
 
     def write(self, doc_ids: Sequence[str], nodes: Sequence[BaseNode], facts: Mapping[str, Sequence[Fact]]) -> None:
-        """Make the given nodes all there is of the given documents, in both stores.
+        """Make the given nodes all there is of the given documents, in both stores; or, when it raises, in neither.
 
         Args:
             doc_ids: the documents; nodes they had before and have no longer go.
             nodes: left as they are.
             facts: by node id, beside those that extractors left in a node's metadata.
+
+        Raises:
+            IngestError: an id that no store can keep.
         """
-        before = {doc_id: self._graph_store.document_node_ids(doc_id) for doc_id in doc_ids}
+        _check_ids([*doc_ids, *(node.node_id for node in nodes)])
+        self._settle()
+        before = {node_id for doc_id in doc_ids for node_id in self._graph_store.document_node_ids(doc_id)}
         if self._journal is not None:
             self._journal.append({"documents": list(doc_ids)})
         clean = [without_graph(node) for node in nodes]
         windows = self._window_embeddings(clean)
-        self._add_vectors(clean, windows)
-        self.link(doc_ids, nodes, facts, long=windows)
-        kept = {node.node_id for node in nodes}
-        self._drop_vectors(node_id for ids in before.values() for node_id in ids if node_id not in kept)
+        self._touched = before | {node.node_id for node in nodes}
+        try:
+            self._add_vectors(clean, windows)
+            self.link(doc_ids, nodes, facts, long=windows)
+            self._drop_vectors(before - {node.node_id for node in nodes})
+        except BaseException:
+            self._take_back()
+            raise
+        self._settled()
+
+    def _take_back(self) -> None:
+        """Undo a failed write as far as the failure allows."""
+        try:
+            self._settle()
+        except Exception:  # noqa: BLE001 - the write's own error is the one to raise, and whatever writes next tries again
+            logger.exception("a failed write is not taken back yet; the next write, or the next opening, will")
+
+    def _settle(self) -> None:
+        """Bring the vector store in line with the graph after a write that failed; nothing to do after any other."""
+        if self._touched:
+            known = self._graph_store.passage_ids(sorted(self._touched))
+            self._drop_vectors(self._touched - known.keys())
+            self._restore(list(known))
+            self._settled()
+
+    def _settled(self) -> None:
+        self._touched = set()
         if self._journal is not None:
             self._journal.clear()
 
@@ -169,7 +199,7 @@ class Ingestion:
         """Bring the vector store in line with the graph for every document that was on its way; returns their ids."""
         if self._journal is None:
             return []
-        doc_ids = list(dict.fromkeys(doc_id for entry in self._journal.entries() for doc_id in entry["documents"]))
+        doc_ids = list(dict.fromkeys(doc_id for entry in self._journal.entries() for doc_id in _documents(entry)))
         for doc_id in doc_ids:
             logger.warning("document %s was on its way when the last process ended; mending", doc_id)
             known = self._graph_store.document_node_ids(doc_id)
@@ -204,6 +234,36 @@ class Ingestion:
         flat = [text for found in texts.values() for text in found]
         vectors = iter(self._embed_model.get_text_embedding_batch(flat) if flat else [])
         return {node_id: list(islice(vectors, len(found))) for node_id, found in texts.items()}
+
+
+def _documents(entry: object) -> list[str]:
+    doc_ids = entry.get("documents") if isinstance(entry, dict) else None
+    if not isinstance(doc_ids, list) or not all(isinstance(doc_id, str) for doc_id in doc_ids):
+        raise StoreDamagedError(f"the journal of documents on their way holds a line that is not ours: {entry!r:.200}")
+    return doc_ids
+
+
+def checked(documents: Sequence[Document]) -> Sequence[Document]:
+    """Refuse documents that no store can keep, before anything is written.
+
+    Raises:
+        IngestError: an id that no store can keep, or half a character (a lone surrogate) in the text.
+    """
+    _check_ids([document.doc_id for document in documents])
+    for document in documents:
+        try:
+            _ = document.hash  # made from the UTF-8 of text and metadata
+        except UnicodeEncodeError as error:
+            raise IngestError(
+                f"document {document.doc_id!r} holds a lone surrogate, which no file can keep: {error}"
+            ) from error
+    return documents
+
+
+def _check_ids(ids: Iterable[str]) -> None:
+    for given in ids:
+        if not given or "\0" in given or given.encode(errors="ignore").decode() != given:
+            raise IngestError(f"an id must not be empty nor hold a NUL or a lone surrogate: {given!r:.200}")
 
 
 def owned(nodes: Sequence[BaseNode]) -> dict[str, list[BaseNode]]:

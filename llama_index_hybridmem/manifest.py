@@ -15,6 +15,8 @@ from .errors import DISTRIBUTION, ConfigurationError, StoreDamagedError, StoreMi
 
 FORMAT = 1
 FILE = "manifest.json"
+GRAPH = "graph.sqlite"
+VECTOR = "vector"
 _TENANT = re.compile(r"[^/\\\x00]{1,128}")
 _PLAIN = re.compile(r"[^a-z0-9]+")
 
@@ -61,17 +63,24 @@ class Manifest:
         try:
             content = json.loads(place.read_text(encoding="utf-8"))
             found = cls(**content)
+            found._check_kinds()
         except FileNotFoundError as error:
             raise ConfigurationError(
                 f"no store in {folder} (no {FILE}); make one with HybridMemoryIndex.from_documents"
             ) from error
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise StoreDamagedError(
                 f"{place} cannot be read: {error}; restore it from a copy, or ingest anew"
             ) from error
         if found.format != FORMAT:
             raise StoreMismatchError(f"{place} has format {found.format}, this version reads {FORMAT}")
         return found
+
+    def _check_kinds(self) -> None:
+        tokens = self.chunk_tokens
+        whole = tokens is None or (type(tokens) is int and tokens > 0)
+        if not (isinstance(self.encoder, dict) and isinstance(self.language, str) and whole):
+            raise ValueError("a value of the wrong kind")
 
     def check_encoder(self, encoder: dict[str, Any], folder: Path) -> None:
         """Refuse another encoder than the store was built with: its vectors would not be comparable.
@@ -84,6 +93,18 @@ class Manifest:
                 f"{folder} was built with the encoder {self.encoder}, not {encoder}; "
                 "open it with that one, or ingest anew"
             )
+
+
+def check_parts(folder: Path) -> None:
+    """Refuse a store that has lost a part: opened as it is, half of its memory would be empty and nobody told.
+
+    Raises:
+        StoreDamagedError: the graph's file or the vectors' folder is not there.
+    """
+    graph, vectors = folder / GRAPH, folder / VECTOR
+    for part, is_there in ((graph, graph.is_file() and graph.stat().st_size > 0), (vectors, vectors.is_dir())):
+        if not is_there:
+            raise StoreDamagedError(f"{part} is missing or empty; restore the folder from a copy, or ingest anew")
 
 
 def installed_versions() -> dict[str, str]:

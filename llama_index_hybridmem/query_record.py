@@ -107,6 +107,10 @@ class QueryRecord:
         self._checks_citations = checks_citations
         self.summary["facts"] = [{"text": fact, "source": number} for fact, number in context.facts]
 
+    def left_out(self, reason: str) -> None:
+        """Note what the answer had to do without."""
+        self._degraded.append(reason)
+
     def judged(self, evidence: Evidence) -> None:
         """Note the evidence."""
         self.summary["evidence"] = evidence.to_json()

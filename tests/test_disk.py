@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llama_index_hybridmem.disk import LOCK_NAME, FolderLock, Journal, atomic_write_bytes, atomic_write_text
-from llama_index_hybridmem.errors import StoreDamagedError, StoreLockedError
+from llama_index_hybridmem.errors import StoreDamagedError, StoreError, StoreLockedError
 
 HOLDER = """
 import sys
@@ -41,7 +41,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(StoreError, match="no space left"):
         atomic_write_bytes(place, b"new")
     assert place.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["store.json"]
@@ -139,3 +139,14 @@ def test_journal_is_shared_by_threads(tmp_path: Path) -> None:
         thread.join()
     found = {(entry["k"], entry["i"]) for entry in journal.entries()}
     assert found == {(k, i) for k in range(4) for i in range(10)}
+
+
+def test_a_place_that_cannot_be_written_is_our_error(tmp_path: Path) -> None:
+    """Lock and journal tell of a folder that is none as StoreError, with the system's error as the cause."""
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="file") as locked:
+        FolderLock(tmp_path / "file")
+    with pytest.raises(StoreError, match="file") as written:
+        Journal(tmp_path / "file" / "journal.jsonl").append({})
+    assert isinstance(locked.value.__cause__, OSError)
+    assert isinstance(written.value.__cause__, OSError)

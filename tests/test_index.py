@@ -27,11 +27,14 @@ from llama_index_hybridmem.errors import (
     IngestError,
     StoreClosedError,
     StoreDamagedError,
+    StoreError,
     StoreLockedError,
     StoreMismatchError,
     UnknownRouteError,
 )
+from llama_index_hybridmem.graph.stores.sqlite import SqliteGraphStore
 from llama_index_hybridmem.index import HybridMemoryIndex
+from llama_index_hybridmem.vector.store import QdrantEdgeVectorStore
 
 TESTS = Path(__file__).parent
 TEXTS = {
@@ -320,3 +323,128 @@ async def test_the_async_twins_do_the_same(tmp_path: Path) -> None:
         found = await index.as_retriever().aretrieve("Where did Robert Dennard grow up?")
         assert titles(found)[0] == "Robert Dennard"
         assert "flash" not in index.ref_doc_info
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+@pytest.mark.parametrize("step", ["replace", "add", "delete_nodes"])
+def test_a_write_that_raises_leaves_nothing_half_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, on_disk: bool
+) -> None:
+    """Whichever store fails in the middle of a write, both agree as soon as it is well, and no text is lost."""
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("no space left")
+
+    owner = SqliteGraphStore if step == "replace" else QdrantEdgeVectorStore
+    with build(tmp_path if on_disk else None) as index:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, step, full)
+            with pytest.raises(StoreError, match="no space left"):
+                index.insert(Document(doc_id="flash", text="Kioxia makes NAND."))
+        index.insert(Document(doc_id="next", text="SRAM needs no refresh."))
+        vectors, graph = held(index)
+        assert vectors == graph
+        assert len(graph) == 5
+        found = index.as_retriever(stores=("vector",), similarity_top_k=5).retrieve("Flash memory Kioxia NAND")
+        about_flash = [hit.node.get_content() for hit in found if hit.node.ref_doc_id == "flash"]
+        expected = "Kioxia makes NAND." if step == "delete_nodes" else TEXTS["flash"][1]
+        assert about_flash == [expected]
+
+
+def test_a_failed_write_is_taken_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the graph refuses, search does not bring up what the caller was told has failed."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StoreError("refused")
+
+    with build() as index:
+        monkeypatch.setattr(SqliteGraphStore, "replace", refuse)
+        with pytest.raises(StoreError, match="refused"):
+            index.insert(Document(doc_id="new", text="SRAM needs no refresh."))
+        vectors, graph = held(index)
+        assert vectors == graph
+
+
+def test_of_two_documents_with_one_id_the_last_counts() -> None:
+    """A document id given twice in one call is one document: the later text, nothing of the earlier."""
+    twice = [Document(doc_id="x", text="Alpha is first."), Document(doc_id="x", text="Beta is second.")]
+    with HybridMemoryIndex.from_documents(twice, embed_model=WordsEmbedding()) as index:
+        assert [node.get_content() for node in index.vector_store.get_nodes()] == ["Beta is second."]
+        assert index.refresh_ref_docs(twice) == [False, False]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Document(doc_id="", text="An empty id."),
+        Document(doc_id="a\0b", text="A NUL in the id."),
+        Document(doc_id="a\udc00", text="Half a character in the id."),
+        Document(doc_id="a", text="Half a character: \ud800."),
+    ],
+)
+def test_a_document_no_store_can_keep_is_refused_before_anything_is_written(bad: Document) -> None:
+    """Ids that are empty or hold NUL, and lone surrogates raise our error; the good ones beside are not in."""
+    with build() as index:
+        before = held(index)
+        with pytest.raises(IngestError):
+            index.refresh_ref_docs([Document(doc_id="good", text="A good one."), bad])
+        with pytest.raises(IngestError):
+            index.insert(bad)
+        assert held(index) == before
+        index.insert(Document(doc_id="good", text="A good one."))
+
+
+def test_a_node_with_an_id_no_store_can_keep_is_refused() -> None:
+    """insert_nodes refuses such ids, too, and the index goes on working."""
+    with build() as index:
+        for bad in ("", "a\0b", "a\udc00"):
+            with pytest.raises(IngestError):
+                index.insert_nodes([TextNode(id_=bad, text="Whatever.")])
+        index.insert_nodes([TextNode(id_="good", text="Whatever.")])
+        vectors, graph = held(index)
+        assert vectors == graph
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", '{"documents": 3}', '{"documents": [3, null]}'])
+def test_a_journal_that_is_not_ours_is_damage(tmp_path: Path, line: str) -> None:
+    """A whole journal line of another shape is reported as damage, not as a KeyError."""
+    build(tmp_path).close()
+    (tmp_path / "journal.jsonl").write_text(line + "\n")
+    with pytest.raises(StoreDamagedError, match="journal"):
+        HybridMemoryIndex.open(tmp_path, embed_model=WordsEmbedding())
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"encoder": 3}', '{"encoder": {}, "language": 5}', '{"encoder": {}, "chunk_tokens": "x"}', "[" * 100_000],
+)
+def test_a_manifest_of_another_shape_is_damage(tmp_path: Path, content: str) -> None:
+    """Valid JSON that is no manifest of ours is reported as damage."""
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(StoreDamagedError, match="manifest"):
+        HybridMemoryIndex.open(tmp_path, embed_model=WordsEmbedding())
+
+
+@pytest.mark.parametrize("part", ["graph.sqlite", "vector"])
+def test_a_store_that_has_lost_a_memory_does_not_open_with_an_empty_one(tmp_path: Path, part: str) -> None:
+    """Without the graph's file or the vectors' folder the store is damaged, not silently half."""
+    build(tmp_path).close()
+    (tmp_path / part).rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreDamagedError, match=part):
+        HybridMemoryIndex.open(tmp_path, embed_model=WordsEmbedding())
+
+
+def test_an_empty_store_opens_again(tmp_path: Path) -> None:
+    """A store without documents has all its parts."""
+    HybridMemoryIndex.from_documents([], persist_dir=tmp_path, embed_model=WordsEmbedding()).close()
+    with HybridMemoryIndex.open(tmp_path, embed_model=WordsEmbedding()) as index:
+        assert index.ref_doc_info == {}
+
+
+def test_a_folder_that_cannot_be_made_is_our_error(tmp_path: Path) -> None:
+    """A persist_dir below a file raises StoreError that names it, with the system's error as its cause."""
+    (tmp_path / "file").write_text("in the way")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StoreError, match="file") as caught:
+            HybridMemoryIndex.from_documents([], persist_dir=place, embed_model=WordsEmbedding())
+        assert isinstance(caught.value.__cause__, OSError)

@@ -47,6 +47,7 @@ from llama_index_hybridmem.errors import (
     ConfigurationError,
     NoLLMError,
     NotInSourcesError,
+    StoreError,
     UnknownRouteError,
 )
 from llama_index_hybridmem.events import AbstainEvent, EvidenceEvent, RouteSelectedEvent
@@ -760,3 +761,17 @@ async def test_it_is_the_engine_of_the_hybrid_index() -> None:
         assert index.as_query_engine(route="graph", response_mode="no_text").query("Optane?").source_nodes
         chat = index.as_chat_engine(llm=ScriptedLLM(reply="64 ms"))
         assert chat.chat(REFRESH).source_nodes
+
+
+@pytest.mark.parametrize("part", ["frequencies", "corpus_size"])
+def test_word_counts_that_fail_degrade_the_answer_only(part: str) -> None:
+    """A graph store that cannot count words any more weakens the evidence; the question is answered and says so."""
+
+    def broken(*_: object) -> Any:
+        raise StoreError("disk I/O error")
+
+    counts: dict[str, Any] = {"frequencies": lambda words: dict.fromkeys(words, 1), "corpus_size": lambda: 9}
+    engine = HybridRouterQueryEngine.from_stores(**stores(), llm=ScriptedLLM(), **{**counts, part: broken})
+    told = account(engine.query("Who invented DRAM?"))
+    assert told["answer"] == "generated"
+    assert told["degraded"] == ["word counts: StoreError: disk I/O error"]
