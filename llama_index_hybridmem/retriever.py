@@ -121,6 +121,7 @@ class HybridRetriever(BaseRetriever):
     def _calls(self, query: QueryBundle) -> dict[str, Call[Any]]:
         """Plan the branches: one per embedding model that is needed, one per store, which may wait for the former."""
         models = dict(self._encoders[name] for name in self._stores if name in self._encoders)
+        query = _whole(query)
         given = query.embedding is not None and len(models) <= 1
         if not given:
             query = dataclasses.replace(query, embedding=None)
@@ -190,6 +191,20 @@ class HybridRetriever(BaseRetriever):
 def _branch_report(outcome: Outcome[Any]) -> BranchReport:
     error = None if outcome.error is None else told(outcome.error)
     return BranchReport(outcome.name, outcome.status, outcome.latency_s, len(outcome.value or ()), error)
+
+
+def _whole(query: QueryBundle) -> QueryBundle:
+    """Replace half characters (lone surrogates) in a question by "?": stores, encoders and servers cannot take them."""
+    texts = query.custom_embedding_strs
+    return dataclasses.replace(
+        query,
+        query_str=_encodable(query.query_str),
+        custom_embedding_strs=None if texts is None else [_encodable(text) for text in texts],
+    )
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _own_query(store: Store, query: QueryBundle, embedded: Outcome[Any] | None) -> QueryBundle:

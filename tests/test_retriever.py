@@ -665,3 +665,14 @@ def test_the_callback_manager_given_is_its_own_and_the_stores_keep_theirs() -> N
     HybridRetriever({"a": store}, callback_manager=CallbackManager([debug])).retrieve("q")
     assert len(debug.get_event_pairs(CBEventType.RETRIEVE)) == 1
     assert store.callback_manager is kept
+
+
+def test_half_a_character_in_a_question_reaches_no_store(ask: Retrieve) -> None:
+    """A lone surrogate, which no encoder, file or server takes, becomes "?"; the caller's bundle keeps it."""
+    model = Counting(calls=[])
+    store = Fixed(node("a"), embed_model=model)
+    bundle = QueryBundle("Robert \ud800 Dennard?", custom_embedding_strs=["Dennard \udc00"])
+    assert ids(ask(HybridRetriever({"vector": store}), bundle)) == ["a"]
+    assert (store.asked[0].query_str, store.asked[0].custom_embedding_strs) == ("Robert ? Dennard?", ["Dennard ?"])
+    assert model.calls == ["Dennard ?"]
+    assert bundle == QueryBundle("Robert \ud800 Dennard?", custom_embedding_strs=["Dennard \udc00"])
