@@ -11,11 +11,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_llm import ScriptedLLM
+from rich.console import Console
 
 from llama_index_hybridmem import sample
 from llama_index_hybridmem.cli import demo as demo_module
@@ -128,6 +130,15 @@ def test_ingest_again_writes_only_what_changed(tmp_path: Path) -> None:
     assert again.code == 0
     assert "2  (1 written, 1 unchanged)" in again.out
     assert "Not read" not in again.err
+
+
+def test_a_terminal_sees_progress(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress goes to standard error, and only to a terminal."""
+    terminal = partial(Console, stderr=True, force_terminal=True, width=80)
+    monkeypatch.setattr("llama_index_hybridmem.cli.screen.aside", terminal)
+    assert "1 documents; files" in run("ingest", corpus / "nvm.md", "--store", tmp_path / "store", "--json").err
+    monkeypatch.undo()
+    assert run("ingest", corpus / "nvm.md", "--store", tmp_path / "store", "--json").err == ""
 
 
 def test_ingest_of_nothing_fails_and_makes_no_store(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ UNINDEXED = 10_000
 _BATCH = 32  # documents written together; as many as one acknowledgement covers
 
 Step = Callable[[int, int], None]
-"""Told of progress: files read, documents read."""
+"""Told of progress: files done with, documents in the store."""
 
 
 @dataclass
@@ -110,7 +110,8 @@ def take_in(index: HybridMemoryIndex, files: Sequence[InputFile], report: Ingest
         step: told of progress.
     """
     new = index.graph_store.passage_count == 0
-    documents = _documents(files, report, step)
+    documents = _documents(files, report)
+    places = {file.doc_id: place for place, file in enumerate(files)}
     while batch := list(islice(documents, _BATCH)):
         taken = _taken(index, batch)
         report.problems += taken.values()
@@ -118,6 +119,7 @@ def take_in(index: HybridMemoryIndex, files: Sequence[InputFile], report: Ingest
         written = sum(index.refresh_ref_docs(free))
         report.written += written
         report.unchanged += len(free) - written
+        step(places[batch[-1][1].doc_id], report.written + report.unchanged)
     if report.written:
         _look_after(index, report, new=new)
     counts = index.stats()["graph"]
@@ -147,7 +149,7 @@ def _ingest(index: HybridMemoryIndex, files: Sequence[InputFile], facts: Path | 
         task = progress.add_task("files", total=len(files))
 
         def step(done: int, documents: int) -> None:
-            progress.update(task, completed=done, description=f"{documents:,} documents, files")
+            progress.update(task, completed=done, description=f"{documents:,} documents; files")
 
         take_in(index, files, report, step)
 
@@ -172,10 +174,10 @@ def _add_facts(index: HybridMemoryIndex, path: Path) -> int:
     return int(index.stats()["graph"]["facts"] - before)
 
 
-def _documents(files: Iterable[InputFile], report: IngestReport, step: Step) -> Iterator[tuple[Document, InputFile]]:
+def _documents(files: Iterable[InputFile], report: IngestReport) -> Iterator[tuple[Document, InputFile]]:
     """Read everything that can be read; of documents with one id the first."""
     seen: dict[str, str] = {}
-    for done, file in enumerate(files, start=1):
+    for file in files:
         for found in read(file):
             if isinstance(found, Problem):
                 report.problems.append(found)
@@ -183,9 +185,7 @@ def _documents(files: Iterable[InputFile], report: IngestReport, step: Step) -> 
                 report.problems.append(Problem(str(file.path), taken_by(found.doc_id, seen[found.doc_id])))
             else:
                 seen[found.doc_id] = str(file.path)
-                step(done - 1, len(seen))
                 yield found, file
-        step(done, len(seen))
 
 
 def _taken(index: HybridMemoryIndex, batch: Sequence[tuple[Document, InputFile]]) -> dict[str, Problem]:
