@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -206,7 +207,11 @@ class HybridMemoryIndex:
         manifest = Manifest(encoder_identity(encoder), chunk_tokens=None, use_titles=use_titles)
         graph = SqliteGraphStore(folder / GRAPH if folder is not None else None)
         index = cls(vector_index, graph, encoder, manifest, folder=folder, extract_entities=extract_entities)
-        index._adopt(nodes_of(vector_index), property_graph_store, show_progress)
+        try:
+            index._adopt(nodes_of(vector_index), property_graph_store, show_progress)
+        except BaseException:
+            index.close()
+            raise
         return index
 
     @classmethod
@@ -224,18 +229,19 @@ class HybridMemoryIndex:
     def _assemble(
         cls, folder: Path | None, encoder: BaseEmbedding, manifest: Manifest, options: Mapping[str, Any]
     ) -> HybridMemoryIndex:
-        vectors = QdrantEdgeVectorStore(
-            folder / VECTOR if folder is not None else None,
-            dimension=manifest.encoder["dimension"],
-            language=manifest.language,
-        )
-        try:
+        with ExitStack() as opened:
+            vectors = QdrantEdgeVectorStore(
+                folder / VECTOR if folder is not None else None,
+                dimension=manifest.encoder["dimension"],
+                language=manifest.language,
+            )
+            opened.callback(vectors.close)
             graph = SqliteGraphStore(folder / GRAPH if folder is not None else None)
+            opened.callback(graph.close)
             vector_index = VectorStoreIndex.from_vector_store(vectors, embed_model=encoder)
-            return cls(vector_index, graph, encoder, manifest, folder=folder, **options)
-        except BaseException:
-            vectors.close()
-            raise
+            index = cls(vector_index, graph, encoder, manifest, folder=folder, **options)
+            opened.pop_all()  # all went well: they close with the index
+        return index
 
     # -- writing ------------------------------------------------------------------------------------------------------
 

@@ -448,3 +448,23 @@ def test_a_folder_that_cannot_be_made_is_our_error(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="file") as caught:
             HybridMemoryIndex.from_documents([], persist_dir=place, embed_model=WordsEmbedding())
         assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_an_index_that_cannot_be_made_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When opening or adopting fails, the graph's file is closed again, too."""
+    closed: list[Path | None] = []
+    build(tmp_path / "store").close()
+    (tmp_path / "store" / "journal.jsonl").write_text("{}\n")
+    close = SqliteGraphStore.close
+
+    def noted(store: SqliteGraphStore) -> None:
+        closed.append(store.path)
+        close(store)
+
+    monkeypatch.setattr(SqliteGraphStore, "close", noted)
+    with pytest.raises(StoreDamagedError):
+        HybridMemoryIndex.open(tmp_path / "store", embed_model=WordsEmbedding())
+    empty = VectorStoreIndex([], embed_model=WordsEmbedding())
+    with pytest.raises(ConfigurationError, match="cannot list its nodes"):
+        HybridMemoryIndex.from_existing(vector_index=empty, persist_dir=tmp_path / "adopted")
+    assert closed == [tmp_path / "store" / "graph.sqlite", tmp_path / "adopted" / "graph.sqlite"]
