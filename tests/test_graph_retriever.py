@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fakes import BrokenEmbedding, WordsEmbedding
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
-from llama_index.core.vector_stores import FilterOperator, MetadataFilter, MetadataFilters, SimpleVectorStore
+from llama_index.core.vector_stores import (
+    FilterOperator,
+    MetadataFilter,
+    MetadataFilters,
+    SimpleVectorStore,
+    VectorStoreQuery,
+)
 
 from llama_index_hybridmem.encoder import MiniLMEmbedding
 from llama_index_hybridmem.errors import ConfigurationError, FilterError, StoreClosedError
@@ -18,6 +25,7 @@ from llama_index_hybridmem.graph.entities import terms
 from llama_index_hybridmem.graph.nodes import to_passage
 from llama_index_hybridmem.graph.retriever import EntityGraphRetriever
 from llama_index_hybridmem.graph.search import GraphSearch
+from llama_index_hybridmem.graph.semantic import semantic_memory
 from llama_index_hybridmem.graph.stores.base import Fact
 from llama_index_hybridmem.graph.stores.sqlite import SqliteGraphStore
 from llama_index_hybridmem.vector.store import QdrantEdgeVectorStore
@@ -170,6 +178,18 @@ def test_any_vector_store_of_llamaindex_will_do() -> None:
     assert why(kept, ids(kept)[0])["notes"] == []
 
 
+def test_a_plain_vector_store_searches_within_the_filter_and_scores_the_given_nodes() -> None:
+    """Not the nearest of all cut down afterwards."""
+    simple = Memory(TEXTS, WordsEmbedding(), SimpleVectorStore())
+    view = semantic_memory(simple.vectors, simple.graph)
+    vector = simple.embed_model.get_query_embedding(" ".join(TEXTS["kite"]))
+    assert [node_id for node_id, _ in view.search_dense(vector, 1)] == ["kite"]
+    assert [node_id for node_id, _ in view.search_dense(vector, 1, Condition("key", Op.EQ, "river"))] == ["river"]
+    scores = view.score_dense(vector, ["river", "umea"])
+    assert scores.keys() == {"river", "umea"}
+    assert view.score_dense(vector, []) == {}
+
+
 def test_what_is_no_vector_store_is_refused(words: SqliteGraphStore) -> None:
     """At construction, by name."""
     with pytest.raises(ConfigurationError, match="not str"):
@@ -196,7 +216,7 @@ def test_facts_are_shown_with_the_passage_they_come_from(words: SqliteGraphStore
     zephyr, *_ = nodes_of(TEXTS)
     read = Fact("Zephyr", "was made by", "Northwind Devices")
     words.upsert([to_passage(zephyr)])
-    words.replace(["zephyr"], [_with(to_passage(zephyr), read)])
+    words.replace(["zephyr"], [replace(to_passage(zephyr), facts=(read,))])
     words.add_facts([Fact("Zephyr", "came out in", "the spring")])
     found = EntityGraphRetriever(words).retrieve(QUESTION)
     assert why(found, "zephyr")["facts"] == [str(read), "Zephyr → came out in → the spring"]
@@ -226,12 +246,24 @@ def test_a_name_that_no_passage_has_leads_on_over_facts(words: SqliteGraphStore)
     assert "zephyr" in ids(EntityGraphRetriever(words).retrieve("KX-17"))
 
 
+def test_a_path_never_goes_in_circles() -> None:
+    """What led to a passage stands before it: the first has no path, and is not explained by the one it led to."""
+    store = SqliteGraphStore()
+    texts = {"mill": "a mill drawn by Ada Byron", "notes": "notes by Ada Byron", "else": "a river", "more": "a bridge"}
+    store.upsert([to_passage(TextNode(id_=key, text=text)) for key, text in texts.items()])
+    found = EntityGraphRetriever(store).retrieve("who drew the mill?")
+    assert ids(found) == ["mill", "notes"]
+    assert why(found, "mill")["path"] is None
+    assert why(found, "notes")["path"] == {"from": "mill", "title": "", "names": ["Ada Byron"]}
+
+
 def test_more_than_a_hundred_nodes_can_be_asked_for() -> None:
     """The pool grows with `similarity_top_k`."""
     store = SqliteGraphStore()
-    store.upsert([to_passage(TextNode(id_=f"n{i:03}", text=f"we saw Rome and Name{i}")) for i in range(150)])
-    assert len(EntityGraphRetriever(store, similarity_top_k=130).retrieve("Rome")) >= 100
-    assert len(EntityGraphRetriever(store, similarity_top_k=3).retrieve("Rome")) == 3
+    texts = [f"we saw {'Rome' if i % 2 else 'Oslo'} and Name{i}" for i in range(150)]
+    store.upsert([to_passage(TextNode(id_=f"n{i:03}", text=text)) for i, text in enumerate(texts)])
+    for count in (3, 130):
+        assert len(EntityGraphRetriever(store, similarity_top_k=count).retrieve("Rome and Oslo")) == count
 
 
 @pytest.mark.parametrize("question", ["", "?!", "the of and", "xyzzy plugh", "\0", "a" * 10_000, "Rome " * 3000])
@@ -263,7 +295,7 @@ def test_a_filtered_out_node_carries_no_mass(words: SqliteGraphStore, filters: o
 def test_a_fact_of_a_filtered_out_node_carries_no_mass(words: SqliteGraphStore) -> None:
     """Nor is it shown."""
     secret = to_passage(TextNode(id_="secret", text="hush", metadata={"secret": True}))
-    words.upsert([_with(secret, Fact("Orbit", "is sold by", "Halden Radio"))])
+    words.upsert([replace(secret, facts=(Fact("Orbit", "is sold by", "Halden Radio"),))])
     keep = Condition("secret", Op.IS_EMPTY)
     assert "halden" in ids(EntityGraphRetriever(words).retrieve("Orbit"))
     found = EntityGraphRetriever(words, filters=keep).retrieve("Orbit")
@@ -278,6 +310,22 @@ def test_a_filtered_out_node_appears_in_neither_hop(memory: Memory) -> None:
         assert set(ids(found)) == TEXTS.keys() - {hidden}
     only = memory.retriever(filters=Condition("key", Op.EQ, "kite")).retrieve(QUESTION)
     assert ids(only) == ["kite"]
+
+
+class Deaf(SimpleVectorStore):
+    """A vector store that takes filters and ignores them."""
+
+    def query(self, query: VectorStoreQuery, **kwargs: Any) -> Any:
+        """Search among everything."""
+        return super().query(replace(query, filters=None), **kwargs)
+
+
+def test_a_vector_store_that_ignores_filters_lets_nothing_through() -> None:
+    """The graph knows every node's metadata, and asks itself."""
+    deaf = Memory(TEXTS, WordsEmbedding(), Deaf())
+    found = deaf.retriever(filters=Condition("key", Op.NE, "zephyr"), similarity_top_k=12).retrieve(QUESTION)
+    assert found
+    assert "zephyr" not in ids(found)
 
 
 def test_a_bad_filter_is_refused_at_construction(words: SqliteGraphStore) -> None:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from llama_index_hybridmem.errors import StoreClosedError, StoreDamagedError, StoreError, StoreMismatchError
 from llama_index_hybridmem.graph.entities import declared_names
 from llama_index_hybridmem.graph.stores.base import Fact, NameRule, Passage
+from llama_index_hybridmem.graph.stores.linking import Linker
 from llama_index_hybridmem.graph.stores.sqlite import SqliteGraphStore
 
 Rows = dict[str, list[tuple[Any, ...]]]
@@ -267,6 +268,32 @@ def test_an_error_in_the_middle_takes_the_whole_batch_back(store: SqliteGraphSto
     fresh = SqliteGraphStore()
     fresh.upsert([passage("b", "Cid met Bob in Oslo"), passage("a", "Ada met Bob in Rome")])
     assert dump(store) == dump(fresh)
+
+
+def test_an_error_while_links_are_written_leaves_the_dictionary_as_it_was(
+    store: SqliteGraphStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names in mind must not run ahead of the names in the tables: the next batch links by the tables."""
+    store.upsert([passage("a", "so Ada met Bob")])
+    with monkeypatch.context() as patch:
+        patch.setattr(Linker, "_relink", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.upsert([passage("b", "so Ada met Cid")])
+    store.upsert([passage("c", "so cid met Bob")])
+    fresh = SqliteGraphStore()
+    fresh.upsert([passage("c", "so cid met Bob"), passage("a", "so Ada met Bob")])
+    assert dump(store) == dump(fresh)
+
+
+def test_one_statement_from_several_sources_is_one_fact(store: SqliteGraphStore) -> None:
+    """Which source it keeps does not hang on which came first."""
+    facts = [Fact("Ada", "met", "Bob", source=source) for source in "ab"]
+    other = SqliteGraphStore()
+    for fact in facts:
+        store.add_facts([fact])
+    other.add_facts(facts[::-1])
+    assert dump(store)["facts"] == dump(other)["facts"]
+    assert len(dump(store)["facts"]) == 1
 
 
 # -- what is read -----------------------------------------------------------------------------------------------------
