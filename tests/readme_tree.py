@@ -12,14 +12,15 @@ README = ROOT / "README.md"
 BEGIN, END = "<!-- tree: drawn by `make tree` -->", "<!-- /tree -->"
 WIDTH = 34  # of the column with the paths
 
-# What has no docstring.
+# What has no docstring, or one whose first clause does not say enough.
 CAPTIONS = {
     "llama_index_hybridmem": "the package",
+    "llama_index_hybridmem/index.py": "HybridMemoryIndex: documents in; retriever, engines and one store on disk out",
     "llama_index_hybridmem/py.typed": "we are typed",
     "tests": "one file per room, same name; `soak/` volume, `smoke/` the built wheel",
     "examples": "numbered, in the order a user meets the features",
     "benchmarks": "one script per claim; each prints JSON lines",
-    "docs": "what does not fit here",
+    "docs": "how it works, on one page",
     "Makefile": "every command; `make help`",
     "pyproject.toml": "one place for metadata, extras and rules",
     "CHANGELOG.md": "what changes for you",
