@@ -242,6 +242,23 @@ def test_rare_words_weigh_more(store: QdrantEdgeVectorStore) -> None:
     assert best > 5 * second
 
 
+@pytest.mark.parametrize("optimized", [False, True])
+def test_keyword_scores_have_no_past(optimized: bool) -> None:
+    """After changes and deletes every score is that of a store that only ever held what is left."""
+    nodes = corpus(700 if optimized else 60, dimension=4096 if optimized else DIMENSION)
+    with small_store(average_length=11.0) as store, small_store(average_length=11.0) as fresh:
+        store.add(nodes)
+        if optimized:  # so many floats that there is something to optimize
+            store.optimize()
+            assert store.stats()["segments"] > 1
+        store.add([make_node(node.node_id, "flash " * 9, node.embedding) for node in nodes[:20]])
+        store.add(nodes[:20])
+        store.delete_nodes([node.node_id for node in nodes[30:]])
+        fresh.add(nodes[:30])
+        expected = dict(fresh.search_sparse("flash memory page", 30))
+        assert dict(store.search_sparse("flash memory page", 30)) == pytest.approx(expected)
+
+
 def test_keywords_see_what_the_encoder_sees(store: QdrantEdgeVectorStore) -> None:
     """Metadata that stands in the embedded text can be found by its words, excluded metadata cannot."""
     node = make_node("a", "text", unit(1), metadata={"title": "Flash", "secret": "fuse"})

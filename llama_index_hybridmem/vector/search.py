@@ -27,6 +27,9 @@ REMEMBERED = 16
 """Filters whose points are kept between queries, until the next write."""
 KNOWN_IDS = 100_000
 """Node ids kept that a point id does not spell out: about 20 MB."""
+LIVING = edge.SearchParams(idf=edge.IdfParams(corpus=edge.Filter()))
+"""Document frequencies of the points there are. By itself the engine counts deleted ones until it rewrites them, and a
+score would hang on the past: measured, 0.4 of 4 after half was deleted. Costs 1 ms at 100,000 points."""
 LARGE = 10_000
 """From here on a top_k is cut to the number of points: the engine makes room for all it is asked for."""
 
@@ -157,13 +160,13 @@ class Searcher:
             text: the question.
             encoder: the one that the points were weighed with.
             top_k: at most so many.
-            condition: from `restrict`; inverse document frequencies are those of the whole store all the same.
+            condition: from `restrict`; document frequencies are those of the whole store all the same.
         """
         (indices,), (values,) = encoder.embed_queries([text])
         if not indices:
             return []
         query = edge.Query.Nearest(edge.SparseVector(indices, values), using=SPARSE)
-        return self._best(dict(self._ask(query, top_k, condition)), top_k)
+        return self._best(dict(self._ask(query, top_k, condition, LIVING)), top_k)
 
     def count_windows(self) -> int:
         """Count the points with window vectors."""
@@ -173,25 +176,26 @@ class Searcher:
         self, vector: list[float], top_k: int, condition: edge.Filter | None, exact: bool
     ) -> dict[UUID, float]:
         query = edge.Query.Nearest(vector, using=DENSE)
-        found = dict(self._ask(query, top_k, condition, exact))
+        params = edge.SearchParams(exact=exact)
+        found = dict(self._ask(query, top_k, condition, params))
         if self._windows():
             # Whoever belongs to the best k by either vector is among the best k of that vector: the two suffice.
-            for point, score in self._ask(edge.Query.Nearest([vector], using=WINDOWS), top_k, condition, exact):
+            for point, score in self._ask(edge.Query.Nearest([vector], using=WINDOWS), top_k, condition, params):
                 found[point] = max(score, found.get(point, score))
         return found
 
     def _ask(
-        self, query: edge.ScoringQueryType, top_k: int, condition: edge.Filter | None, exact: bool = False
+        self,
+        query: edge.ScoringQueryType,
+        top_k: int,
+        condition: edge.Filter | None,
+        params: edge.SearchParams | None = None,
     ) -> PointHits:
         if self._shard.settings is None or top_k < 1:
             self._shard.check()
             return []
-        request = edge.QueryRequest(
-            limit=min(top_k, self._shard.count()) if top_k > LARGE else top_k,
-            query=query,
-            filter=condition,
-            params=edge.SearchParams(exact=exact),
-        )
+        limit = min(top_k, self._shard.count()) if top_k > LARGE else top_k
+        request = edge.QueryRequest(limit, query=query, filter=condition, params=params)
         found = self._shard.call(lambda engine: engine.query(request))
         return [(cast(UUID, point.id), point.score) for point in found]
 
