@@ -120,11 +120,10 @@ class QdrantEdgeVectorStore(AsyncTwins):
             InvalidVectorError: an embedding is missing, of another length, or not finite; nothing is written then.
         """
         self._shard.check()
-        windows: Windows = {node_id: some for node_id, some in (window_embeddings or {}).items() if len(some)}
+        if window_embeddings:
+            self._searcher.noticed_windows()
         if nodes:
-            if windows:
-                self._searcher.noticed_windows()
-            self._writer.add(nodes, windows)
+            self._writer.add(nodes, window_embeddings or {})
         return [node.node_id for node in nodes]
 
     def delete(self, ref_doc_id: str, **_: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import qdrant_edge as edge
@@ -68,10 +68,12 @@ class Writer:
         """
         if strangers := sorted(set(windows) - {node.node_id for node in nodes}):
             raise ConfigurationError(f"windows of nodes that are not being added: {strangers[:5]}")
-        dimension, vectors = self._checked(nodes, windows)
+        dimension = self._dimension()
+        for node in nodes:
+            dimension = len(checked_vectors(node, windows, dimension)[DENSE])
         texts = [text_of(node) for node in nodes]
-        self._make(nodes, texts, dimension)
-        self._shard.upsert(self._points(nodes, texts, vectors))
+        self._make(nodes, texts, dimension or 0)
+        self._shard.upsert(self._points(nodes, texts, windows))
 
     def encoder(self) -> Bm25Encoder:
         """The encoder of the shard as it is."""
@@ -117,21 +119,8 @@ class Writer:
             for page in self._shard.pages(None, payload=keys):
                 yield from page
 
-    def _checked(self, nodes: Sequence[BaseNode], windows: Windows) -> tuple[int, list[dict[str, edge.NamedVector]]]:
-        settings = self._shard.settings
-        dimension = settings.dimension if settings else self._wish.dimension or 0
-        found: list[dict[str, edge.NamedVector]] = []
-        for node in nodes:
-            if node.embedding is None:
-                raise InvalidVectorError(f"node {node.node_id} has no embedding: embed nodes before adding them")
-            vector = checked_vector(node.embedding, dimension or None, f"the embedding of node {node.node_id}")
-            dimension = len(vector)
-            vectors: dict[str, edge.NamedVector] = {DENSE: vector}
-            if several := windows.get(node.node_id):
-                what = f"a window of node {node.node_id}"
-                vectors[WINDOWS] = [checked_vector(one, dimension, what) for one in several]
-            found.append(vectors)
-        return dimension, found
+    def _dimension(self) -> int | None:
+        return self._shard.settings.dimension if self._shard.settings else self._wish.dimension
 
     def _make(self, nodes: Sequence[BaseNode], texts: Sequence[str], dimension: int) -> None:
         with self._shard.lock:
@@ -147,13 +136,31 @@ class Writer:
             if made is None or made.dimension != dimension:
                 raise InvalidVectorError(f"vectors of {dimension} floats do not fit the store: {made}")
 
-    def _points(
-        self, nodes: Sequence[BaseNode], texts: Sequence[str], vectors: Sequence[dict[str, edge.NamedVector]]
-    ) -> Iterator[edge.Point]:
-        encoder = self.encoder()
-        for node, text, some in zip(nodes, texts, vectors, strict=True):
-            named = {**some, SPARSE: sparse_vector(encoder, text)}
-            yield edge.Point(point_id(node.node_id), named, payload(node, encoder.length(text)))
+    def _points(self, nodes: Sequence[BaseNode], texts: Sequence[str], windows: Windows) -> Iterator[edge.Point]:
+        encoder, dimension = self.encoder(), self._dimension()
+        for node, text in zip(nodes, texts, strict=True):
+            vectors = {**checked_vectors(node, windows, dimension), SPARSE: sparse_vector(encoder, text)}
+            yield edge.Point(point_id(node.node_id), vectors, payload(node, encoder.length(text)))
+
+
+def checked_vectors(node: BaseNode, windows: Windows, dimension: int | None) -> dict[str, Any]:
+    """A node's own vector and those of its windows, by the engine's names.
+
+    Args:
+        node: with an embedding.
+        windows: by node id.
+        dimension: floats per vector; None: as many as the node's own has.
+
+    Raises:
+        InvalidVectorError: one is missing, of another length, or not finite.
+    """
+    if node.embedding is None:
+        raise InvalidVectorError(f"node {node.node_id} has no embedding: embed nodes before adding them")
+    own = checked_vector(node.embedding, dimension, f"the embedding of node {node.node_id}")
+    several = [
+        checked_vector(one, len(own), f"a window of node {node.node_id}") for one in windows.get(node.node_id, ())
+    ]
+    return {DENSE: own, WINDOWS: several} if several else {DENSE: own}
 
 
 def number_fields(nodes: Iterable[BaseNode]) -> list[str]:
