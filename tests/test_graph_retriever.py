@@ -196,6 +196,18 @@ def test_what_is_no_vector_store_is_refused(words: SqliteGraphStore) -> None:
         EntityGraphRetriever(words, vector_store="qdrant")
 
 
+def test_equal_passages_are_ordered_alike_however_the_store_was_filled() -> None:
+    """Sums differ in the last digit by the order of names in the store; ties do not hang on it."""
+    nodes = [TextNode(id_=f"n{i}", text=f"we saw Rome, Oslo, Ada and Bob in {1900 + i // 3}") for i in range(9)]
+    answers = []
+    for order in (nodes, nodes[::-1], nodes[4:] + nodes[:4]):
+        store = SqliteGraphStore()
+        for node in order:
+            store.upsert([to_passage(node)])
+        answers.append(ids(EntityGraphRetriever(store).retrieve("Ada or Oslo in 1901")))
+    assert answers[0] == answers[1] == answers[2]
+
+
 # -- what comes back --------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -285,6 +284,12 @@ def test_an_error_while_links_are_written_leaves_the_dictionary_as_it_was(
     assert dump(store) == dump(fresh)
 
 
+def test_the_one_named_end_of_a_stated_fact_is_a_name(store: SqliteGraphStore) -> None:
+    """Asked about STT-MRAM, what the user says of it is found, though its object is an ordinary word."""
+    store.add_facts([Fact("STT-MRAM", "stores bits in", "magnetic junctions"), Fact("flash", "is", "dense")])
+    assert store.find_names(["stt mram", "magnetic junctions", "flash", "dense"]).keys() == {"stt mram"}
+
+
 def test_one_statement_from_several_sources_is_one_fact(store: SqliteGraphStore) -> None:
     """Which source it keeps does not hang on which came first."""
     facts = [Fact("Ada", "met", "Bob", source=source) for source in "ab"]
@@ -506,7 +511,7 @@ def test_a_kill_in_the_middle_of_writing_loses_nothing_acknowledged(tmp_path: Pa
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         acknowledged = [int(writer.stdout.readline()) for _ in range(12)][-1]
-        os.kill(writer.pid, signal.SIGKILL)
+        writer.kill()
     store = SqliteGraphStore(tmp_path / "g")
     wanted = {f"n{batch}-{i}" for batch in range(acknowledged + 1) for i in range(5)}
     found = store.document_node_ids("doc")

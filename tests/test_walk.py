@@ -279,6 +279,17 @@ def test_without_a_tolerance_the_local_walk_is_the_walk_over_the_whole_store(row
         assert local.get(f"p{row}", 0.0) == pytest.approx(value, abs=1e-12)
 
 
+def test_a_name_with_thousands_of_facts_does_not_bring_in_thousands_of_names() -> None:
+    """Mass that would be spread below the tolerance is not followed, over facts as over links."""
+    store = stored(np.eye(2), [(0, 1)])
+    store.add_facts([Fact("Name0", "knows", f"Far{number}") for number in range(3000)])
+    frontier = neighbourhood.Frontier(store, ANY_NAME, None, DEFAULTS)
+    start = store.passage_ids(["p0"])["p0"]
+    frontier.grow({start: 1.0}, {})
+    graph, names = frontier.graph([start])
+    assert len(names) < 10
+
+
 def test_the_tolerance_loses_little_mass_and_reads_little_of_the_store() -> None:
     """With the default tolerance a walk over 300 passages ends within 6 % of the full one, with the same best ten."""
     generator = np.random.default_rng(7)

@@ -130,10 +130,13 @@ class Frontier:
     def _fetch_facts(self, names: Mapping[int, float]) -> None:
         """Learn the ties of names that hold mass: they may lead to names that no passage here has."""
         wanted = [name for name, mass in names.items() if name not in self._ties and mass >= self._settings.tolerance]
-        self._ties.update((name, []) for name in wanted)
+        ties: dict[int, dict[int, int]] = {name: {} for name in wanted}
         for name, end, df in self._store.fact_links(np.asarray(wanted, dtype=np.int64), self._rule, self._keep):
-            self._ties[name].append(end)
-            self._df.setdefault(end, df)
+            ties[name][end] = df
+        for name, ends in ties.items():
+            if names[name] * self._settings.fact_share >= self._settings.tolerance * len(ends):
+                self._df.update(ends)
+            self._ties[name] = [end for end in ends if end in self._df]
 
     def _spread(
         self,

@@ -26,6 +26,8 @@ READ = 50
 COVERED_TOP = 10
 """Places filled so as to cover the question; the rest follow by score."""
 FACTS_PER_PASSAGE = 5
+_DIGITS = 12
+"""Beyond them sums differ by the order in which a store numbers its names; ties must not hang on that."""
 
 Path = dict[str, object]
 """From where ("question" or a node id, then with its title) and over which names or facts a passage was reached."""
@@ -99,7 +101,7 @@ class QuestionWalk:
     def results(self, top_k: int) -> list[Found]:
         """Order, load and explain the best passages."""
         pool = self._pool(set(self._hop), max(POOL, top_k))
-        scores = self._scores(pool)
+        scores = np.round(self._scores(pool), _DIGITS)
         order = np.argsort(-scores, kind="stable")
         front = order[:READ]
         covers = self.candidates.covers([pool[i] for i in front])
@@ -128,7 +130,7 @@ class QuestionWalk:
         from_passages = np.asarray([held.get(passage, 0.0) for passage in order])
         from_names = np.asarray([names.get(name, 0.0) for name in columns])
         mass = w.walk(from_passages, from_names, self._direct(order, names), graph, self._settings)
-        return dict(zip(order, mass.tolist(), strict=True))
+        return dict(zip(order, np.round(mass, _DIGITS).tolist(), strict=True))
 
     def _direct(self, order: Sequence[int], names: Mapping[int, float]) -> w.Array:
         """Give the mass of the question's common words, which carry none onward, straight to their passages."""

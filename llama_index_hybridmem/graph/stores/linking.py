@@ -37,6 +37,12 @@ def fact_names(fact: Fact) -> list[str]:
     return names if written_as_names and all(names) and all(is_short(name) for name in names) else []
 
 
+def stated_names(fact: Fact) -> list[str]:
+    """Name those ends of a stated fact that are written as names; the user's own words are trusted one by one."""
+    ends = [normalise(end) for end in (fact.subject.strip(), fact.object.strip()) if end[:1].isupper()]
+    return [name for name in ends if name and is_short(name)]
+
+
 class Linker:
     """Applies changes to the tables of one open transaction.
 

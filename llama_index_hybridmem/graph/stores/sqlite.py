@@ -17,7 +17,7 @@ from ..entities import Gazetteer, is_short, normalise
 from .base import Fact, Ids, Link, Links, Name, NameRule, Passage, StoredPassage
 from .conditions import Sql, to_sql
 from .database import Database
-from .linking import Linker, fact_names, insert_facts
+from .linking import Linker, insert_facts, stated_names
 from .schema import NO_PASSAGE, SCHEMA, VERSION
 
 _AMONG = "IN (SELECT value FROM json_each(?))"
@@ -81,7 +81,7 @@ class SqliteGraphStore:
         """Add statements that belong to no passage; ends written as names join the dictionary."""
         with self._writing() as (connection, linker):
             insert_facts(connection, facts, NO_PASSAGE)
-            linker.give(name for fact in facts for name in fact_names(fact))
+            linker.give(name for fact in facts for name in stated_names(fact))
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, Linker]]:
