@@ -230,7 +230,7 @@ def run_set(name: str, data: Path, encoder: MiniLMEmbedding, fast: bool) -> None
     index = build(name, made(documents(corpus)), len(corpus))
     run_arms(arms(index), questions, {"set": name})
     discard(index)
-    bare = build(f"{name} no titles", made(documents(corpus), use_titles=False), len(corpus))
+    bare = build(f"{name} no titles", made(documents(corpus, titles=False)), len(corpus))
     run_arms(arms(bare), questions, {"set": f"{name} no titles"})
     discard(bare)
     nodes, asked = glued(corpus, questions)
