@@ -175,16 +175,13 @@ def test_triples_survive_a_pipelines_cache() -> None:
 def test_implicit_paths_are_no_facts() -> None:
     """`ImplicitPathExtractor` relates chunks by their ids: true, but nothing to read or to walk along."""
     store = SqliteGraphStore()
-    steps = [
-        SentenceSplitter(chunk_size=12, chunk_overlap=0),
-        ImplicitPathExtractor(),
-        Triples(),
-        ImplicitPathExtractor(),
-    ]
-    nodes = IngestionPipeline(transformations=steps, disable_cache=True).run(documents=DOCUMENTS)
-    assert len(nodes[0].metadata[KG_RELATIONS_KEY]) > 1
-    EntityGraphTransform(store)(nodes)
-    assert set(facts_in(store)) == {"Mara Lindqvist → founded → Northwind Devices"}
+    one, other = TextNode(id_="one", text="x"), TextNode(id_="other", text="y")
+    one.relationships[NodeRelationship.NEXT] = other.as_related_node_info()
+    one.relationships[NodeRelationship.SOURCE] = DOCUMENTS[0].as_related_node_info()
+    steps = [ImplicitPathExtractor(), Triples(), ImplicitPathExtractor(), EntityGraphTransform(store)]
+    nodes = IngestionPipeline(transformations=steps, disable_cache=True).run(nodes=[one, other])
+    assert len(nodes[0].metadata[KG_RELATIONS_KEY]) == 3
+    assert facts_in(store) == ["Mara Lindqvist → founded → Northwind Devices"] * 2
 
 
 def test_a_property_graph_is_taken_over_with_its_chunks() -> None:

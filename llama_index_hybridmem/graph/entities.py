@@ -15,8 +15,7 @@ from dataclasses import dataclass
 MAX_NAME_WORDS = 10
 """Longest name, in words. Titles beyond it are almost always sentences or lists, which nothing else mentions whole."""
 
-# Signs within words that `str.isalnum` takes for their end: soft hyphens of PDFs and the joiners of Persian and Indic
-# scripts, which are no part of a form; accents and vowel signs (Latin, Hebrew, Arabic; Indic, Thai).
+# Within words, though not alphanumeric: soft hyphens and joiners, which are no part of a form; accents; vowel signs.
 _UNSEEN = "\u00ad\u200b-\u200d\u2060"
 _ACCENTS = "\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670"
 _VOWELS = "\u0900-\u0963\u0971-\u0dff\u0e31-\u0e4e"
@@ -144,9 +143,8 @@ def terms(text: str) -> list[str]:
 
 def title_names(title: str) -> list[str]:
     """List the names a title stands for: itself, and itself without what stands in parentheses ("Mercury (planet)")."""
-    whole = normalise(title)
-    bare = normalise(_PARENTHESES.sub(" ", title))
-    return [name for name in dict.fromkeys((whole, bare)) if name and is_short(name)]
+    names = (normalise(title), normalise(_PARENTHESES.sub(" ", title)))
+    return [name for name in dict.fromkeys(names) if name and is_short(name)]
 
 
 def capitalised_names(text: str) -> list[str]:
@@ -171,8 +169,7 @@ def _capital_runs(tokens: Words) -> Iterator[tuple[int, int]]:
     first, after = 0, 0  # the run so far; connectors beyond it count only if a capitalised word follows
     for index, text in enumerate(tokens.texts):
         capital = tokens.is_capital(index)
-        running = first < after and _joined(tokens, index)
-        if running and (capital or text in CONNECTORS):
+        if first < after and (capital or text in CONNECTORS) and _joined(tokens, index):
             after = index + 1 if capital else after
             continue
         if first < after:
@@ -255,8 +252,7 @@ def mentions(text: str, title: str, titled: Collection[str], gazetteer: Gazettee
         gazetteer: the known names.
 
     Returns:
-        normalised name to its mention, with truecase counts taken from running text only. A one-word mention that
-        begins a sentence is not counted: its capital says nothing.
+        normalised name to its mention, counted in running text only; one word that begins a sentence is not counted.
     """
     found = {name: Mention(title or name, 0, 0, titled=True) for name in titled}
     tokens = words(title)
@@ -272,8 +268,8 @@ def mentions(text: str, title: str, titled: Collection[str], gazetteer: Gazettee
 
 
 def _is_capitalised(tokens: Words, first: int, after: int) -> bool:
-    telling = [index for index in range(first, after) if tokens.texts[index] not in STOPWORDS]
-    return all(tokens.is_capital(index) for index in telling or range(first, after))
+    telling = [i for i in range(first, after) if tokens.texts[i] not in STOPWORDS] or range(first, after)
+    return all(tokens.is_capital(i) for i in telling)
 
 
 Extractor = Callable[[str], Iterable[str]]
@@ -282,9 +278,8 @@ Extractor = Callable[[str], Iterable[str]]
 
 def declared_names(text: str, title: str, extract: Extractor | None = None) -> list[str]:
     """List the names a passage proposes: its title's, then those of `extract` (default: capitalised spans)."""
-    proposed = capitalised_names(text) if extract is None else [normalise(name) for name in extract(text)]
-    kept = (name for name in proposed if name and is_short(name))
-    return list(dict.fromkeys([*title_names(title), *kept]))
+    proposed = capitalised_names(text) if extract is None else map(normalise, extract(text))
+    return list(dict.fromkeys([*title_names(title), *(name for name in proposed if name and is_short(name))]))
 
 
 def query_names(question: str, known: Callable[[Iterable[str]], Mapping[str, object]]) -> list[str]:
@@ -300,6 +295,5 @@ def query_names(question: str, known: Callable[[Iterable[str]], Mapping[str, obj
         for first in range(len(texts))
         for length in range(1, min(MAX_NAME_WORDS, len(texts) - first) + 1)
     ]
-    gazetteer = Gazetteer(known(dict.fromkeys(spans)))
-    names = dict.fromkeys(name for name, _, _ in gazetteer.find(texts))
-    return [name for name in names if name not in STOPWORDS]
+    names = Gazetteer(known(dict.fromkeys(spans))).find(texts)
+    return [name for name in dict.fromkeys(name for name, _, _ in names) if name not in STOPWORDS]
