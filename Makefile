@@ -14,6 +14,8 @@ PURE := answers arbiter branches chunking decision disk entities filters fusion 
 
 export UV_PYTHON_DOWNLOADS := never
 export HF_HUB_OFFLINE := 1
+# Idle OpenMP threads of torch spin by default; on two busy cores that made one short answer cost 24 s of CPU instead of 3.
+export OMP_WAIT_POLICY := PASSIVE
 unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .chat_engine import HybridChatEngine
     from .encoder import MiniLMEmbedding
     from .errors import HybridMemoryError
     from .graph.retriever import EntityGraphRetriever
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from .memory_block import HybridMemoryBlock
     from .query_engine import HybridRouterQueryEngine
     from .retriever import HybridRetriever
+    from .routing.arbiter import EvidenceRules
     from .routing.decision import Route, RouteDecision
+    from .routing.table import RouteSettings
     from .splitter import StructureSplitter
     from .stores import Store
     from .vector.sparse import Bm25Encoder
@@ -32,6 +35,8 @@ __all__ = [
     "Bm25Encoder",
     "EntityGraphRetriever",
     "EntityGraphTransform",
+    "EvidenceRules",
+    "HybridChatEngine",
     "HybridMemoryBlock",
     "HybridMemoryError",
     "HybridMemoryIndex",
@@ -42,6 +47,7 @@ __all__ = [
     "QdrantEdgeVectorStore",
     "Route",
     "RouteDecision",
+    "RouteSettings",
     "SqliteGraphStore",
     "Store",
     "StructureSplitter",
@@ -51,6 +57,8 @@ _HOMES = {
     "Bm25Encoder": "vector.sparse",
     "EntityGraphRetriever": "graph.retriever",
     "EntityGraphTransform": "graph.transform",
+    "EvidenceRules": "routing.arbiter",
+    "HybridChatEngine": "chat_engine",
     "HybridMemoryBlock": "memory_block",
     "HybridMemoryError": "errors",
     "HybridMemoryIndex": "index",
@@ -61,6 +69,7 @@ _HOMES = {
     "QdrantEdgeVectorStore": "vector.store",
     "Route": "routing.decision",
     "RouteDecision": "routing.decision",
+    "RouteSettings": "routing.table",
     "SqliteGraphStore": "graph.stores.sqlite",
     "Store": "stores",
     "StructureSplitter": "splitter",
