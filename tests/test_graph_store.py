@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sqlite3
@@ -443,6 +444,18 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
         for call in calls:
             with pytest.raises(StoreClosedError, match="closed"):
                 call()
+
+
+def test_a_store_that_is_forgotten_closes_its_connections(tmp_path: Path) -> None:
+    """Python 3.13 warns of databases left open; a store that nobody holds any more leaves none."""
+    store = SqliteGraphStore(tmp_path / "g")
+    store.upsert([passage("a", "Ada")])
+    connections = [store._database._writer, store._database._idle.queue[0]] if store.passage_count else []
+    del store
+    gc.collect()
+    for connection in connections:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
 
 
 def test_a_file_that_is_no_database_is_called_damaged(tmp_path: Path) -> None:

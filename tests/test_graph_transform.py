@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from llama_index.core.ingestion import IngestionCache, IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import BaseNode, Document, NodeRelationship, TextNode, TransformComponent
 
-from llama_index_hybridmem.errors import IngestError
+from llama_index_hybridmem.errors import ConfigurationError, IngestError
 from llama_index_hybridmem.filters import Condition, Op
 from llama_index_hybridmem.graph.facts import read_facts
 from llama_index_hybridmem.graph.nodes import facts_from_property_graph, to_node, to_passage
@@ -101,6 +102,17 @@ def test_the_transform_serialises_without_its_store() -> None:
     transform = EntityGraphTransform(SqliteGraphStore(), use_titles=False)
     assert json.loads(transform.to_json())["use_titles"] is False
     assert transform.class_name() == "EntityGraphTransform"
+
+
+def test_a_transform_over_a_file_goes_to_worker_processes(tmp_path: Path) -> None:
+    """`IngestionPipeline.run(num_workers=…)` pickles it: each worker opens the file."""
+    store = SqliteGraphStore(tmp_path / "g")
+    copy = pickle.loads(pickle.dumps(EntityGraphTransform(store, use_titles=False)))
+    copy([TextNode(text="we saw Rome", metadata={"title": "Ada"})])
+    assert store.find_names(["rome", "ada"]).keys() == {"rome"}
+    store.close()
+    with pytest.raises(ConfigurationError, match="another process"):
+        pickle.dumps(SqliteGraphStore())
 
 
 def test_titles_can_be_left_out_and_names_come_from_a_callable() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,8 @@ class Database:
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._closed = False
         self._writer = self._connect()
+        forgotten = weakref.finalize(self, _close_all, self._writer, self._idle)
+        forgotten.atexit = False  # threads may still be reading; the operating system closes the file
         try:
             with self._errors():
                 self._prepare(schema, version)
@@ -59,7 +62,7 @@ class Database:
         finally:
             self._idle.put(connection)
             if self._closed:
-                self._close_idle()
+                _close_all(self._writer, self._idle)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -78,8 +81,7 @@ class Database:
         """Close every connection, after the writer has finished; closing twice is fine."""
         with self._lock:
             self._closed = True
-            self._writer.close()
-        self._close_idle()
+            _close_all(self._writer, self._idle)
 
     def _connect(self) -> sqlite3.Connection:
         target = str(self.path) if self.path else ":memory:"
@@ -101,13 +103,6 @@ class Database:
             return self._idle.get_nowait()
         except queue.Empty:
             return self._connect()
-
-    def _close_idle(self) -> None:
-        while not self._idle.empty():
-            try:
-                self._idle.get_nowait().close()
-            except queue.Empty:  # another thread was faster
-                return
 
     def _prepare(self, schema: str, version: int) -> None:
         found = [self._pragma("application_id"), self._pragma("user_version")]
@@ -137,3 +132,12 @@ class Database:
             raise StoreError(f"{self._place}: {error}") from error
         except UnicodeEncodeError as error:
             raise StoreError(f"{self._place}: text holds a lone surrogate, which no file can keep: {error}") from error
+
+
+def _close_all(writer: sqlite3.Connection, idle: queue.LifoQueue[sqlite3.Connection]) -> None:
+    writer.close()
+    while not idle.empty():
+        try:
+            idle.get_nowait().close()
+        except queue.Empty:  # another thread was faster
+            return

@@ -8,6 +8,7 @@ inverted index of words (FTS5 phrase search, no scan); a name that goes away was
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections import Counter
@@ -41,6 +42,16 @@ def stated_names(fact: Fact) -> list[str]:
     """Name those ends of a stated fact that are written as names; the user's own words are trusted one by one."""
     ends = [normalise(end) for end in (fact.subject.strip(), fact.object.strip()) if end[:1].isupper()]
     return [name for name in ends if name and is_short(name)]
+
+
+def digest(passage: Passage) -> str:
+    """Hash all of a passage: another hash, another passage."""
+    parts = [
+        passage.doc_id, passage.doc_hash, passage.long, passage.title, passage.lead, passage.text, passage.node,
+        sorted(passage.names), [[f.subject, f.relation, f.object, f.source] for f in passage.facts],
+        dict(passage.metadata),
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Linker:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import ConfigurationError
 from ...filters import Filter
 from ..entities import Gazetteer, is_short, normalise
 from .base import Fact, Ids, Link, Links, Name, NameRule, Passage, StoredPassage
 from .conditions import Sql, to_sql
 from .database import Database
-from .linking import Linker, insert_facts, stated_names
+from .linking import Linker, digest, insert_facts, stated_names
 from .schema import NO_PASSAGE, SCHEMA, VERSION
 
 _AMONG = "IN (SELECT value FROM json_each(?))"
@@ -46,6 +46,11 @@ class SqliteGraphStore:
         self._database = Database(self.path, SCHEMA, VERSION)
         self._known: tuple[int, Gazetteer] | None = None  # version of the tables, dictionary as of then
 
+    def __reduce__(self) -> tuple[type[SqliteGraphStore], tuple[Path]]:
+        if self.path is None:
+            raise ConfigurationError("a graph store in memory cannot go to another process; give it a path")
+        return SqliteGraphStore, (self.path,)
+
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def upsert(self, passages: Sequence[Passage]) -> None:
@@ -55,7 +60,7 @@ class SqliteGraphStore:
     def replace(self, doc_ids: Iterable[str], passages: Sequence[Passage]) -> None:
         """Make the given passages all there is of the given documents, in one transaction; unchanged ones stay."""
         latest = {passage.node_id: passage for passage in passages}
-        digests = {node_id: _digest(passage) for node_id, passage in latest.items()}
+        digests = {node_id: digest(passage) for node_id, passage in latest.items()}
         with self._writing() as (connection, linker):
             rows = connection.execute(
                 f"SELECT id, node_id, digest FROM passage WHERE node_id {_AMONG} OR doc_id {_AMONG}",
@@ -287,12 +292,3 @@ def _name(row: Sequence[Any]) -> Name:
 def _links(rows: Sequence[Sequence[int]]) -> Links:
     table = np.asarray(rows, dtype=np.int64).reshape(-1, 4)
     return Links(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(bool))
-
-
-def _digest(passage: Passage) -> str:
-    parts = [
-        passage.doc_id, passage.doc_hash, passage.long, passage.title, passage.lead, passage.text, passage.node,
-        sorted(passage.names), [[f.subject, f.relation, f.object, f.source] for f in passage.facts],
-        dict(passage.metadata),
-    ]  # fmt: skip
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()
