@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
 from llama_index_hybridmem.errors import FilterError
 from llama_index_hybridmem.filters import Condition, Filter, Group, Op, elements, evaluate, keys, parse, visible_fields
@@ -120,15 +119,16 @@ def test_an_empty_group_restricts_nothing(connective: str) -> None:
 
 def test_llamaindex_filters_are_read() -> None:
     """MetadataFilters, nested and with its enums, reads as the same tree as its JSON dump and as our own classes."""
-    theirs = MetadataFilters(
-        condition=FilterCondition.OR,
+    types = pytest.importorskip("llama_index.core.vector_stores.types")
+    theirs = types.MetadataFilters(
+        condition=types.FilterCondition.OR,
         filters=[
-            MetadataFilter(key="color", value="red"),
-            MetadataFilters(
-                condition=FilterCondition.NOT,
-                filters=[MetadataFilter(key="year", value=[1, 2], operator=FilterOperator.IN)],
+            types.MetadataFilter(key="color", value="red"),
+            types.MetadataFilters(
+                condition=types.FilterCondition.NOT,
+                filters=[types.MetadataFilter(key="year", value=[1, 2], operator=types.FilterOperator.IN)],
             ),
-            MetadataFilter(key="none", value=None, operator=FilterOperator.IS_EMPTY),
+            types.MetadataFilter(key="none", value=None, operator=types.FilterOperator.IS_EMPTY),
         ],
     )
     ours = Group(
@@ -144,8 +144,9 @@ def test_llamaindex_filters_are_read() -> None:
 
 def test_every_llamaindex_operator_is_known() -> None:
     """Our operators and connectives are exactly those of the installed LlamaIndex."""
-    assert {op.value for op in Op} == {op.value for op in FilterOperator}
-    assert {c.value for c in FilterCondition} == {"and", "or", "not"}
+    types = pytest.importorskip("llama_index.core.vector_stores.types")
+    assert {op.value for op in Op} == {op.value for op in types.FilterOperator}
+    assert {c.value for c in types.FilterCondition} == {"and", "or", "not"}
 
 
 @dataclass

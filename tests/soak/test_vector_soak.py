@@ -198,7 +198,7 @@ def test_kill_loop(tmp_path: Path, volume: Callable[[int], int], say: Say) -> No
     """Again and again killed without warning at some moment, the store never loses what it acknowledged."""
     acknowledged: set[str] = set()
     moments = random.Random(0)
-    kills = volume(40)
+    kills = volume(20)
     for kill in range(kills):
         command = [sys.executable, "-c", WRITER, str(tmp_path / "store"), str(10**6 * kill)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
