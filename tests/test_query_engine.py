@@ -673,7 +673,8 @@ async def test_many_questions_at_once_do_not_mix() -> None:
     questions = [f"How is DRAM number {n} refreshed" for n in range(12)]
     responses = await asyncio.gather(*(engine.aquery(f"{question}?") for question in questions))
     assert [str(response) for response in responses] == questions
-    assert len({id(account(response)) for response in responses}) == 12
+    accounts = [account(response) for response in responses]  # held, or their ids could be used again
+    assert len({id(each) for each in accounts}) == 12
 
 
 # --- citizens --------------------------------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -180,7 +182,15 @@ def _conclude(
     page.print()
     page.rule("in short")
     page.print(_summary(answers))
-    page.print(f"\n{seconds:.0f} s in all. Ask more:\n  hybridmem ask --store {report.store} --explain", markup=False)
+    page.print(
+        f"\n{seconds:.0f} s in all. Ask more:\n  {_program()} ask --store {report.store} --explain", markup=False
+    )
+
+
+def _program() -> str:
+    """Give the command as it can be typed here: by name, or from a virtual environment that is not on the path."""
+    name = "hybridmem"
+    return name if shutil.which(name) else os.path.relpath(Path(sys.executable).with_name(name))
 
 
 def _summary(answers: Sequence[tuple[Answer, dict[str, bool]]]) -> Table:
