@@ -6,7 +6,10 @@ HybridMemoryError
 │   ├── FilterError                           a metadata filter is malformed or uses an unknown operator
 │   ├── UnknownRouteError                     a route or store name that the engine does not have
 │   ├── NoLLMError                            no language model where one is needed
-│   └── IngestError                           an input file or document cannot be read
+│   ├── IngestError                           an input file or document cannot be read
+│   ├── AdapterNameError                      a name or reference that no adapter can have
+│   ├── UnknownAdapterError                   no adapter of that name, version or alias
+│   └── AdapterRefusedError                   an adapter's files failed a check: file, key, what to do
 ├── StoreError                                a store on disk
 │   ├── StoreLockedError                      another process owns it
 │   ├── StoreClosedError                      used after close()
@@ -18,6 +21,12 @@ HybridMemoryError
 │   ├── BranchTimeoutError                    a store missed its deadline
 │   ├── BreakerOpenError                      a store was skipped: too many of its calls are still hanging
 │   └── AllStoresFailedError                  no store answered; carries every cause
+├── GenerationError                           the language model could not answer
+│   ├── ContextOverflowError                  prompt and answer do not fit into the model's window
+│   ├── EngineBusyError                       the queue of requests stayed full
+│   ├── EngineClosedError                     the engine was used after close()
+│   ├── CancelledGenerationError              somebody cancelled the request
+│   └── RemoteModelError                      a model server refused, or failed the conformance probe
 └── NotInSourcesError                         the sources do not answer (only under ``no_answer="raise"``)
 """
 
@@ -85,6 +94,43 @@ class NoLLMError(ConfigurationError):
 
 class IngestError(ConfigurationError):
     """An input file or document cannot be read; the message names the place."""
+
+
+class AdapterNameError(ConfigurationError):
+    """A name, alias or reference that no adapter can have."""
+
+
+class UnknownAdapterError(ConfigurationError):
+    """No adapter of that name, version or alias.
+
+    Attributes:
+        reference: what was asked for.
+        known: the names there are.
+    """
+
+    def __init__(self, reference: str, known: list[str]) -> None:
+        self.reference = reference
+        self.known = known
+        super().__init__(f"no adapter {reference!r}; known: {', '.join(known) or 'none'}")
+
+
+class AdapterRefusedError(ConfigurationError):
+    """An adapter's files failed a check; nothing of it has touched the model.
+
+    Attributes:
+        place: the file.
+        key: the setting or tensor in it, None when it is the file as a whole.
+        problem: what is wrong with it.
+        advice: what to do.
+    """
+
+    def __init__(self, place: Path | str, key: str | None, problem: str, advice: str) -> None:
+        self.place = place
+        self.key = key
+        self.problem = problem
+        self.advice = advice
+        where = f"{place}" if key is None else f"{place}, {key}"
+        super().__init__(f"{where}: {problem}. {advice}")
 
 
 class StoreError(HybridMemoryError):
@@ -172,6 +218,58 @@ class AllStoresFailedError(RetrievalError):
         self.causes = dict(causes)
         listed = "; ".join(f"{name}: {told(error)}" for name, error in self.causes.items())
         super().__init__(f"no store answered: {listed}")
+
+
+class GenerationError(HybridMemoryError):
+    """The language model could not answer."""
+
+
+class ContextOverflowError(GenerationError):
+    """Prompt and answer do not fit into the model's window.
+
+    Attributes:
+        prompt_tokens: tokens of the prompt.
+        new_tokens: tokens kept for the answer.
+        window: tokens that the model reads and writes together.
+    """
+
+    def __init__(self, prompt_tokens: int, new_tokens: int, window: int) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.new_tokens = new_tokens
+        self.window = window
+        super().__init__(
+            f"{prompt_tokens} tokens of prompt and {new_tokens} for the answer do not fit into {window}: shorten the "
+            "prompt, lower max_new_tokens, or let it be cut with overflow='middle' or 'start'"
+        )
+
+
+class EngineBusyError(GenerationError):
+    """The queue of requests stayed full.
+
+    Attributes:
+        waiting: requests in the queue.
+        waited_s: seconds the caller waited for room.
+    """
+
+    def __init__(self, waiting: int, waited_s: float) -> None:
+        self.waiting = waiting
+        self.waited_s = waited_s
+        super().__init__(
+            f"{waiting} requests were waiting for the model and none left within {waited_s:g} s: send fewer at a time, "
+            "or raise queue_size or queue_timeout_s"
+        )
+
+
+class EngineClosedError(GenerationError):
+    """The engine was used after close()."""
+
+
+class CancelledGenerationError(GenerationError):
+    """Somebody cancelled the request."""
+
+
+class RemoteModelError(GenerationError):
+    """A model server refused a request of ours, or failed the conformance probe."""
 
 
 class NotInSourcesError(HybridMemoryError):
