@@ -276,7 +276,7 @@ def test_a_template_that_fails_names_itself_and_its_reasons() -> None:
     for broken in ("{{ 1 / 0 }}", "{{ messages.x.y }}", "{{ 'a' + 1 }}", "{% if %}"):
         with pytest.raises(ConfigurationError, match="template of tiny failed: .+"):
             render(tokenizer(broken), USER)
-    with pytest.raises(ConfigurationError, match="template of tiny failed: .*empty"):
+    with pytest.raises(ConfigurationError, match="template of tiny failed: "):
         render(tokenizer(PLAIN), [])
 
 
