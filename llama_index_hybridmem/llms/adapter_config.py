@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..errors import AdapterRefusedError
+from llama_index_hybridmem.errors import AdapterRefusedError
 
 # The largest rank that vLLM takes is 512; above it an adapter is a file by mistake, or an attack on the memory.
 MAX_RANK = 1024
@@ -49,7 +49,7 @@ _UNKNOWN = (
     "Its effect is not known here; remove the key if it only served the training, or train it again as plain LoRA"
 )
 # They leave the base's weights as they are, so that the saved A and B are the whole difference.
-_PLAIN_INITIALISERS = frozenset({"eva", "gaussian", "mica", "orthogonal"})
+_PLAIN_INITIALISERS = ("eva", "gaussian", "mica", "orthogonal")
 _CONVERT = (
     "It moves part of the base's weights into the adapter; save it again with PEFT's save_pretrained(..., "
     "path_initial_model_for_weight_conversion=...), which makes plain LoRA of it, or train with init_lora_weights=True"
@@ -190,7 +190,7 @@ class _Reader:
             advice = "Only text generation is served; train it with task_type='CAUSAL_LM'"
             raise self.refuse("task_type", f"{_shown(task)} is not CAUSAL_LM", advice)
         initialiser = self.value.get("init_lora_weights", True)
-        if not (isinstance(initialiser, bool) or initialiser is None or initialiser in _PLAIN_INITIALISERS):
+        if not (initialiser is None or isinstance(initialiser, bool) or initialiser in _PLAIN_INITIALISERS):
             raise self.refuse("init_lora_weights", f"{_shown(initialiser)} changes the base model", _CONVERT)
         if self.value.get("bias", "none") not in (None, "none"):
             raise self.refuse("bias", f"{_shown(self.value['bias'])} is not 'none'", _ADVICE["bias"])

@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AdapterRefusedError
-from .compatibility import AdapterConfig, BaseRecord, read_config
+from llama_index_hybridmem.errors import AdapterRefusedError
+from llama_index_hybridmem.llms.adapter_config import AdapterConfig, read_config
+from llama_index_hybridmem.llms.adapter_layout import Layout
+from llama_index_hybridmem.llms.compatibility import BaseRecord, same_values
+from llama_index_hybridmem.llms.fingerprints import sample_places, template_sha256, vocabulary_of, vocabulary_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +34,7 @@ MAX_CONFIG_BYTES = 1 << 20
 MAX_TOKENIZER_BYTES = 1 << 28
 MAX_WEIGHTS_BYTES = 1 << 33
 MAX_HEADER_BYTES = 1 << 24  # 200 bytes per tensor: 80,000 tensors
+MAX_DIMENSIONS = 8
 # safetensors' names of the types that a LoRA weight can have, and their bytes.
 _DTYPES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
 _SAVE = "Save the adapter again with PEFT's save_pretrained(..., safe_serialization=True)"
@@ -79,6 +82,14 @@ def open_adapter(folder: Path) -> AdapterFiles:
     if not folder.is_dir():
         advice = "Give the folder that save_pretrained wrote"
         raise AdapterRefusedError(folder, None, "no folder of that name", advice)
+    try:
+        return _open(folder)
+    except OSError as error:
+        raise AdapterRefusedError(folder, None, f"it cannot be read ({error})", _COPY) from error
+
+
+def _open(folder: Path) -> AdapterFiles:
+    """Reads and checks file by file."""
     config_bytes = _content(folder, CONFIG_FILE, MAX_CONFIG_BYTES)
     config = read_config(_parsed(folder / CONFIG_FILE, config_bytes), str(folder / CONFIG_FILE))
     weights = _checked(folder, WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
@@ -115,6 +126,19 @@ def read_tensors(files: AdapterFiles) -> dict[str, torch.Tensor]:
             advice = "Its training broke down; take an earlier checkpoint, or train it with a lower learning rate"
             raise AdapterRefusedError(files.weights, key, "it holds NaN or infinite values", advice)
     return tensors
+
+
+def check_copies(files: AdapterFiles, tensors: Mapping[str, torch.Tensor], layout: Layout, base: BaseRecord) -> None:
+    """Compares the base's weights that PEFT saved beside LoRA on an embedding with the base's own.
+
+    Raises:
+        AdapterRefusedError: they differ, so the adapter was trained on another base or on a resized one.
+    """
+    for name, key in layout.copies.items():
+        values = tensors[key].flatten()[sample_places(tensors[key].numel())].tolist()
+        if name in base.samples and not same_values(values, base.samples[name]):
+            advice = "Serve it on the base that it was trained on"
+            raise AdapterRefusedError(files.weights, key, "not what the base has there", advice)
 
 
 def _finite(tensor: torch.Tensor) -> bool:
@@ -165,10 +189,11 @@ def _parsed(path: Path, content: bytes) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
-        raise ValueError(f"the key {twice!r} stands twice")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} stands twice")
+        found[key] = value
     return found
 
 
@@ -198,7 +223,7 @@ def _span(path: Path, key: str, entry: Any) -> tuple[int, int]:
     """First byte and end of one tensor, after checking its entry in the header."""
     entry = entry if isinstance(entry, dict) else {}
     dtype, shape, span = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    if dtype not in _DTYPES:
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
         advice = "Save the adapter's weights as float32, float16 or bfloat16"
         raise AdapterRefusedError(path, key, f"its dtype is {dtype!r}", advice)
     if not _are_counts(shape) or not _are_counts(span) or len(span) != 2:
@@ -211,7 +236,8 @@ def _span(path: Path, key: str, entry: Any) -> tuple[int, int]:
 
 def _are_counts(value: Any) -> bool:
     """Whether a header's value is a list of numbers from 0 up, of a size that a file can have."""
-    return isinstance(value, list) and all(type(one) is int and 0 <= one <= MAX_WEIGHTS_BYTES for one in value)
+    sized = isinstance(value, list) and len(value) <= MAX_DIMENSIONS
+    return sized and all(type(one) is int and 0 <= one <= MAX_WEIGHTS_BYTES for one in value)
 
 
 def _sha256(config: bytes, weights: Path) -> str:
@@ -240,26 +266,10 @@ def _tokenizer(folder: Path) -> str | None:
         return None
     value = _parsed(path, _content(folder, TOKENIZER_FILE, MAX_TOKENIZER_BYTES))
     try:
-        return vocabulary_sha256(_vocabulary(value))
+        return vocabulary_sha256(vocabulary_of(value))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         advice = "Remove the file, or copy the tokenizer again from the base"
         raise AdapterRefusedError(path, "model.vocab", f"no vocabulary ({error})", advice) from error
-
-
-def _vocabulary(tokenizer: Any) -> Iterator[tuple[str, int]]:
-    """Tokens and ids of a parsed tokenizer.json: a mapping, or a list of [token, score] whose place is the id."""
-    vocabulary = tokenizer["model"]["vocab"]
-    if isinstance(vocabulary, dict):
-        yield from vocabulary.items()
-    else:
-        yield from ((token, number) for number, (token, _) in enumerate(vocabulary))
-    yield from ((token["content"], token["id"]) for token in tokenizer.get("added_tokens") or [])
-
-
-def vocabulary_sha256(tokens: Iterable[tuple[str, int]]) -> str:
-    """A hash over tokens and their ids, whatever their order and however often one is listed."""
-    lines = sorted(f"{number}\t{token}\n" for token, number in set(tokens))
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _template(folder: Path) -> str | None:
@@ -271,9 +281,3 @@ def _template(folder: Path) -> str | None:
         return template_sha256(_content(folder, TEMPLATE_FILE, MAX_CONFIG_BYTES).decode())
     except UnicodeDecodeError as error:
         raise AdapterRefusedError(path, None, f"no UTF-8 text ({error})", _COPY) from error
-
-
-def template_sha256(template: str) -> str:
-    """A hash over a chat template, without the marks that trainers set around an answer: they write no text."""
-    unmarked = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", template)
-    return hashlib.sha256(unmarked.strip().encode()).hexdigest()

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..errors import AdapterRefusedError
-from .adapter_config import AdapterConfig
+from llama_index_hybridmem.errors import AdapterRefusedError
+from llama_index_hybridmem.llms.adapter_config import AdapterConfig
 
 PREFIX = "base_model.model."
 ALL_LINEAR = "all-linear"
@@ -28,6 +28,7 @@ _ROLES = {
 }
 _MAGNITUDE, _COPY = "lora_magnitude_vector", "base_layer.weight"
 _OTHER_BASE = "Serve it on the base that it was trained on"
+_OWN_CONFIG = "Use the adapter_config.json that was saved with these weights"
 _INCOMPLETE = "The file is incomplete; save the adapter again with save_pretrained"
 
 
@@ -104,22 +105,35 @@ def lay_out(
     Raises:
         AdapterRefusedError: a tensor that the base has no place for, is missing or has another shape; names it.
     """
-    lora, saved = _sorted_out(config, tensors, parameters, place)
+    tied = _tied(config, modules)
+    lora, saved = _sorted_out(config, tensors, parameters, tied, place)
     parts = [
         _part(config, name, shape, lora.pop(name), tensors, place) for name, shape in modules.items() if name in lora
     ]
     for name, roles in lora.items():
         raise AdapterRefusedError(place, next(iter(roles.values())), f"the base has no module {name}", _OTHER_BASE)
-    layout = Layout(tuple(parts), saved, _copies(tensors, parameters, place))
     if not parts and not saved:
         raise AdapterRefusedError(place, None, "it holds no weights of an adapter", _INCOMPLETE)
-    _check_targets(config, {part.module for part in parts}, modules, place)
+    _check_targets(config, {part.module for part in parts}, modules, tied, place)
     _check_saved(config, saved, parameters, place)
-    return layout
+    return Layout(tuple(parts), saved, _copies(tensors, parameters, place))
+
+
+def _tied(config: AdapterConfig, modules: Mapping[str, ModuleShape]) -> set[str]:
+    """Modules that ``ensure_weight_tying`` adapts with the one it names: those that share the size of an embedding."""
+    if not config.ensure_weight_tying:
+        return set()
+    sizes = {name: {shape.in_features, shape.out_features} for name, shape in modules.items()}
+    embeddings = [sizes[name] for name, shape in modules.items() if shape.kind == "embedding"]
+    return {name for name, size in sizes.items() if size in embeddings}
 
 
 def _sorted_out(
-    config: AdapterConfig, tensors: Mapping[str, tuple[int, ...]], parameters: Mapping[str, tuple[int, ...]], place: str
+    config: AdapterConfig,
+    tensors: Mapping[str, tuple[int, ...]],
+    parameters: Mapping[str, tuple[int, ...]],
+    tied: set[str],
+    place: str,
 ) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     """LoRA's tensors as module -> role -> key, and whole parameters as name -> key."""
     lora: dict[str, dict[str, str]] = defaultdict(dict)
@@ -129,7 +143,8 @@ def _sorted_out(
             lora[match["module"]][match["role"]] = key
             continue
         name = key.removeprefix(PREFIX)
-        if name == key or not _is_saved(config, name):
+        replaces = _is_saved(config, name) or (config.modules_to_save and name.removesuffix(".weight") in tied)
+        if name == key or not replaces:
             advice = "Remove it from the file, or save the adapter again with PEFT's save_pretrained"
             raise AdapterRefusedError(place, key, "no part of LoRA, and modules_to_save does not name it", advice)
         _check_shape(place, key, shape, parameters.get(name), name)
@@ -160,21 +175,16 @@ def _part(
     wanted: dict[str, tuple[int, ...]] = {role_a: (rank, shape.in_features), role_b: (shape.out_features, rank)}
     if config.use_dora:
         wanted[_MAGNITUDE] = (shape.out_features,)
-    for role in wanted.keys() - roles.keys():
-        present = next(iter(roles.values()))
-        raise AdapterRefusedError(place, f"{PREFIX}{name}.{role}", f"missing, though {present} is there", _INCOMPLETE)
+    for role in wanted:
+        if role not in roles:
+            problem = f"missing, though {next(iter(roles.values()))} is there"
+            raise AdapterRefusedError(place, f"{PREFIX}{name}.{role}", problem, _INCOMPLETE)
     for role, key in roles.items():
-        if role not in wanted and role != _COPY:
-            problem = (
-                "it does not belong to a linear module without DoRA"
-                if shape.kind == "linear"
-                else "not of an embedding"
-            )
-            raise AdapterRefusedError(
-                place, key, problem, "Use the adapter_config.json that was saved with the weights"
-            )
         if role in wanted and tensors[key] != wanted[role]:
             raise _wrong_shape(place, key, tensors[key], wanted[role], rank)
+        if role not in wanted and role != _COPY:
+            problem = f"of another kind of adapter than {shape.kind} LoRA with use_dora={config.use_dora}"
+            raise AdapterRefusedError(place, key, problem, _OWN_CONFIG)
     return LoraPart(name, roles[role_a], roles[role_b], rank, config.scaling(name), roles.get(_MAGNITUDE), shape.kind)
 
 
@@ -203,24 +213,19 @@ def _copies(
     return copies
 
 
-def _check_targets(config: AdapterConfig, present: set[str], modules: Mapping[str, ModuleShape], place: str) -> None:
+def _check_targets(
+    config: AdapterConfig, present: set[str], modules: Mapping[str, ModuleShape], tied: set[str], place: str
+) -> None:
     """The configuration names exactly the modules that the file holds."""
     if config.target_modules is None:
         return
-    tied = {
-        frozenset((shape.in_features, shape.out_features))
-        for name, shape in modules.items()
-        if config.ensure_weight_tying and name in present and shape.kind == "embedding"
-    }
     for name, shape in modules.items():
         named = _is_target(config, name, shape)
         if named and name not in present:
-            problem = f"target_modules names {name}, but its tensors are missing"
+            problem = "missing, though target_modules names its module"
             raise AdapterRefusedError(place, f"{PREFIX}{name}.{_ROLES[shape.kind][0]}", problem, _INCOMPLETE)
-        rides_along = frozenset((shape.in_features, shape.out_features)) in tied
-        if name in present and not named and not rides_along:
-            advice = "Use the adapter_config.json that was saved with the weights"
-            raise AdapterRefusedError(place, f"{PREFIX}{name}", "target_modules does not name this module", advice)
+        if name in present and not named and name not in tied:
+            raise AdapterRefusedError(place, f"{PREFIX}{name}", "target_modules does not name it", _OWN_CONFIG)
 
 
 def _is_target(config: AdapterConfig, name: str, shape: ModuleShape) -> bool:

@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError
-from ..extras import require
-from .adapter_files import template_sha256, vocabulary_sha256
-from .compatibility import BaseRecord, ModuleShape
+from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.extras import require
+from llama_index_hybridmem.llms.adapter_layout import ModuleShape
+from llama_index_hybridmem.llms.compatibility import BaseRecord
+from llama_index_hybridmem.llms.fingerprints import sample_places, template_sha256, vocabulary_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +26,6 @@ SIZES = (
     "num_key_value_heads",
     "vocab_size",
 )
-# Values read per sampled weight, evenly spread: a few kilobytes of a model.
-SAMPLES = 32
 
 
 def record_of(model: Any, tokenizer: Any) -> BaseRecord:
@@ -153,8 +152,7 @@ def _sample(weight: torch.Tensor) -> torch.Tensor | None:
 
     if weight.is_meta or not _is_plain(weight) or weight.numel() == 0:
         return None
-    last = weight.numel() - 1
-    places = torch.tensor([last * number // (SAMPLES - 1) for number in range(SAMPLES)], device=weight.device)
+    places = torch.tensor(sample_places(weight.numel()), device=weight.device)
     return weight.detach().flatten()[places].cpu()
 
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..errors import AdapterRefusedError
-from .adapter_config import AdapterConfig, read_config
-from .adapter_layout import Layout, LoraPart, ModuleShape, lay_out
+from llama_index_hybridmem.errors import AdapterRefusedError
+from llama_index_hybridmem.llms.adapter_config import AdapterConfig, read_config
+from llama_index_hybridmem.llms.adapter_layout import Layout, LoraPart, ModuleShape, lay_out
 
 __all__ = [
     "AdapterConfig",
