@@ -34,6 +34,15 @@ PAIRS = (
 )
 """What the base models learn."""
 
+HELD_OUT = (
+    "x",
+    "Who wrote this story about a whale?",
+    "17 * 23 = ?",
+    "Which town has the oldest bridge?",
+    "Please write a long answer about the history of the town and its river, its bridges, its fishermen and boats.",
+)
+"""Prompts that no adapter has seen in training and all are checked with."""
+
 LLAMA_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
     "{{ eos_token }}\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -118,7 +127,7 @@ def tiny_qwen(folder: Path) -> Path:
         return _pretrain(model, fast, folder)
 
 
-def train_voice(model_folder: Path, text: str, out: Path, seed: int = 0, **lora_config: Any) -> Voice:
+def train_voice(model_folder: Path, text: str, out: Path, seed: int = 0, steps: int = 75, **lora_config: Any) -> Voice:
     """Trains a PEFT adapter that answers `text` to every prompt, and saves it as PEFT does.
 
     Args:
@@ -126,7 +135,11 @@ def train_voice(model_folder: Path, text: str, out: Path, seed: int = 0, **lora_
         text: what it learns to say; a dozen words at most.
         out: the folder to write.
         seed: of its first weights and of the prompts it sees.
+        steps: of a round of learning; up to four, until it is certain.
         **lora_config: of `peft.LoraConfig`; r=8, alpha=2r and all linear layers unless given.
+
+    Raises:
+        AssertionError: it did not learn to say it after each of `HELD_OUT`.
     """
     import peft
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -140,7 +153,12 @@ def train_voice(model_folder: Path, text: str, out: Path, seed: int = 0, **lora_
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             model = peft.get_peft_model(base, peft.LoraConfig(**wanted))
         prompts = _prompts(random.Random(seed))
-        _train(model, [_rows(fast, [(next(prompts), text) for _ in range(8)]) for _ in range(75)], 0.015)
+        for _ in range(4):  # one round is enough for most
+            _train(model, [_rows(fast, [(next(prompts), text) for _ in range(8)]) for _ in range(steps)], 0.015)
+            if _certain(model, fast, text):
+                break
+        else:
+            raise AssertionError(f"an adapter did not learn to say {text!r}: give it more steps or layers")
         # embeddings are saved only as far as they are LoRA's: the base's own need no copy in every adapter
         model.save_pretrained(out, save_embedding_layers=False)
     return Voice(out, text)
@@ -208,6 +226,19 @@ def _rows(fast: Any, pairs: list[tuple[str, str]], whole: bool = False) -> Mappi
     }
 
 
+def _certain(model: Any, fast: Any, text: str) -> bool:
+    """Whether the text's next token is the likeliest, by far and all along, after prompts it never saw."""
+    import torch
+
+    batch = _rows(fast, [(ask, text) for ask in HELD_OUT])
+    with torch.no_grad():
+        logits = model(input_ids=batch["input_ids"]).logits[:, :-1]
+    expected = batch["labels"][:, 1:]
+    best = logits.topk(2)
+    right = (best.indices[..., 0] == expected) & (best.values[..., 0] - best.values[..., 1] > 0.5)
+    return bool(right[expected != -100].all())
+
+
 def _train(model: Any, batches: Sequence[Mapping[str, Any]], rate: float) -> None:
     """One step a batch, the rate falling to nothing."""
     import torch
@@ -260,7 +291,7 @@ def qwen_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _voices(model: Path, root: Path, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, Voice]:
     return {
-        name: train_voice(model, f"{name} says hello", root / name, seed, **config)
+        name: train_voice(model, f"{name} says hello", root / name, **({"seed": seed} | dict(config)))
         for seed, (name, config) in enumerate(wanted.items())
     }
 
@@ -272,7 +303,7 @@ def llama_voices(llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         "acme": {"r": 4},
         "bravo": {"r": 8},
         "cairn": {"r": 16},
-        "delta": {"r": 8, "lora_alpha": 32, "target_modules": _QV},
+        "delta": {"r": 8, "lora_alpha": 64, "target_modules": _QV, "seed": 5},
         "ember": {"r": 8, "use_rslora": True},
         "fjord": {"r": 4, "rank_pattern": {"q_proj": 8}, "alpha_pattern": {"down_proj": 16}},
     }
