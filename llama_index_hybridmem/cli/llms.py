@@ -43,9 +43,9 @@ def _smollm2(_: str, limits: dict[str, Any]) -> LLM:
 
 def _huggingface(name: str, limits: dict[str, Any]) -> LLM:
     require(f"--llm huggingface:{name}", "lora", "torch", "transformers")
-    from ..llms.local import TransformersLLM
+    from ..llms.local import LoraHuggingFaceLLM
 
-    return TransformersLLM(path=name, **limits)
+    return LoraHuggingFaceLLM.from_pretrained(name, overflow="middle", **limits)
 
 
 def _openai(name: str, _: dict[str, Any]) -> LLM:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import ConfigurationError, MissingExtraError
-from llama_index_hybridmem.llms.local import TransformersLLM
+from llama_index_hybridmem.llms.local import LoraHuggingFaceLLM
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
@@ -52,13 +52,14 @@ _PARTS = {
 }
 
 
-def smollm2(**fields: Any) -> TransformersLLM:
+def smollm2(**settings: Any) -> LoraHuggingFaceLLM:
     """SmolLM2-135M-Instruct as a LlamaIndex LLM: 135M parameters, 8,192 tokens, runs on any CPU, misreads what is hard.
 
     The first call on a machine converts the weights (about 6 s of CPU, 270 MB in `cache_folder`).
 
     Args:
-        **fields: of `TransformersLLM`, such as ``max_new_tokens`` (128: it runs on when left alone) or ``device``.
+        **settings: of `LoraHuggingFaceLLM`, such as ``adapters``, ``device`` or ``max_new_tokens`` (128: it runs on
+            when left alone).
 
     Raises:
         MissingExtraError: the weights, or a library that reads them, are not installed.
@@ -66,8 +67,15 @@ def smollm2(**fields: Any) -> TransformersLLM:
     """
     for library in ("torch", "transformers", "safetensors"):
         _require(library)
-    known: dict[str, Any] = {"model_name": NAME, "context_window": 8192, "is_chat_model": True, "max_new_tokens": 128}
-    return TransformersLLM(path=str(model_folder()), **(known | fields))
+    known: dict[str, Any] = {
+        "model_name": NAME,
+        "context_window": 8192,
+        "is_chat_model": True,
+        "is_function_calling_model": False,
+        "max_new_tokens": 128,
+        "overflow": "middle",
+    }
+    return LoraHuggingFaceLLM.from_pretrained(str(model_folder()), lazy=True, **(known | settings))
 
 
 def model_folder() -> Path:

@@ -1,0 +1,219 @@
+"""Which adapters lie in a model's slots: checked, loaded, probed, leased, evicted; knows no batch and no queue.
+
+Not thread-safe: the engine's thread owns it. What a running row leases is neither evicted nor replaced; what is loaded
+is known by the hash of its tensors, never by its name.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from llama_index_hybridmem.errors import AdapterRefusedError
+from llama_index_hybridmem.llms.adapter_files import CONFIG_FILE, WEIGHTS_FILE, open_adapter, read_tensors
+from llama_index_hybridmem.llms.adapter_layout import Layout, lay_out
+from llama_index_hybridmem.llms.base_record import modules_of, parameters_of, record_of
+from llama_index_hybridmem.llms.compatibility import BaseRecord, check_base
+from llama_index_hybridmem.llms.slots import BASE, SlotPool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from llama_index_hybridmem.llms.adapter_files import AdapterFiles
+    from llama_index_hybridmem.llms.adapter_version import AdapterVersion
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Resident:
+    """A loaded adapter.
+
+    Attributes:
+        name: under which it was asked for first.
+        weights: hash of its tensors.
+        slot: where they lie.
+        leases: rows that use it now.
+        pinned: never evicted.
+        used: when it was leased last, counted in leases.
+    """
+
+    name: str
+    weights: str
+    slot: int
+    leases: int = 0
+    pinned: bool = False
+    used: int = 0
+
+
+class Residents:
+    """The adapters that one model holds.
+
+    Args:
+        model: a transformers model, unchanged but for forward hooks.
+        tokenizer: its tokenizer.
+        slots: adapters at the same time.
+        names: further names of the base that an adapter's config may give.
+        logits: the model's logits for a prompt of one row, all positions; for the probe.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, slots: int, names: Sequence[str], logits: Callable[[list[int]], Tensor]
+    ) -> None:
+        self.pool = SlotPool(model, slots)
+        self._model = model
+        self._tokenizer = tokenizer
+        self._names = tuple(names)
+        self._logits = logits
+        self._loaded: dict[str, Resident] = {}
+        self._checked: dict[str, tuple[tuple[int, ...], AdapterFiles, Layout]] = {}
+        self._probed: set[str] = set()
+        self._clock = 0
+
+    @cached_property
+    def record(self) -> BaseRecord:
+        """What adapters must have been made for."""
+        return record_of(self._model, self._tokenizer)
+
+    def loaded(self) -> list[Resident]:
+        """The adapters in the slots, least recently used first."""
+        return sorted(list(self._loaded.values()), key=lambda one: one.used)
+
+    def lease(self, version: AdapterVersion) -> Resident | None:
+        """Hold an adapter in its slot, loading it where it is not; None while every slot is leased or pinned.
+
+        Raises:
+            AdapterRefusedError: its files failed a check; the model is as it was.
+        """
+        resident = self._loaded.get(version.weights_sha256)
+        if resident is None:
+            slot = self._free_slot()
+            if slot is None:
+                return None
+            resident = self._load(version, slot)
+        self._clock += 1
+        resident.used = self._clock
+        resident.leases += 1
+        return resident
+
+    def release(self, resident: Resident) -> None:
+        """Give a lease back."""
+        resident.leases -= 1
+
+    def hold(self, version: AdapterVersion, pinned: bool) -> Resident | None:
+        """Load an adapter, and pin or unpin it; None while every slot is leased or pinned.
+
+        Raises:
+            AdapterRefusedError: see `lease`.
+        """
+        resident = self.lease(version)
+        if resident is not None:
+            resident.pinned = pinned
+            self.release(resident)
+        return resident
+
+    def evict(self, weights: str) -> bool:
+        """Free an adapter's slot; False while it is leased, True also when it was not loaded."""
+        resident = self._loaded.get(weights)
+        if resident is None:
+            return True
+        if resident.leases:
+            return False
+        self.pool.free(resident.slot)
+        del self._loaded[weights]
+        return True
+
+    def close(self) -> None:
+        """Give the slots back and take the hooks off the model."""
+        self._loaded.clear()
+        self.pool.close()
+
+    def _free_slot(self) -> int | None:
+        taken = {resident.slot for resident in self._loaded.values()}
+        free = next((slot for slot in range(self.pool.size) if slot not in taken), None)
+        if free is not None:
+            return free
+        idle = [resident for resident in self.loaded() if not resident.leases and not resident.pinned]
+        if not idle:
+            return None
+        logger.debug("adapter %s leaves its slot", idle[0].name)
+        self.evict(idle[0].weights)
+        return idle[0].slot
+
+    def _load(self, version: AdapterVersion, slot: int) -> Resident:
+        files, layout = self.checked(version)
+        self.pool.load(slot, layout, read_tensors(files))
+        try:
+            if files.sha256 not in self._probed:
+                self._probe(files, slot)
+        except BaseException:
+            self.pool.free(slot)
+            raise
+        resident = self._loaded[version.weights_sha256] = Resident(version.name, version.weights_sha256, slot)
+        return resident
+
+    def checked(self, version: AdapterVersion) -> tuple[AdapterFiles, Layout]:
+        """Run every check that needs no values; once, as long as the files stay as they are.
+
+        Raises:
+            AdapterRefusedError: one failed.
+        """
+        stamp = _stamp(version.folder)
+        known = self._checked.get(version.weights_sha256)
+        if known is None or not stamp or known[0] != stamp:
+            known = self._checked[version.weights_sha256] = (stamp, *self._check(version))
+        return known[1:]
+
+    def _check(self, version: AdapterVersion) -> tuple[AdapterFiles, Layout]:
+        files = open_adapter(version.folder)
+        place = str(version.folder)
+        if files.sha256 != version.weights_sha256:
+            advice = "Immutable versions are not edited: add the new files to the registry as a new version"
+            raise AdapterRefusedError(place, None, f"the files changed since they were added as {version.id}", advice)
+        check_base(version.made_for or files.made_for, self.record, files.config, place, self._names)
+        return files, lay_out(files.config, files.shapes, self._modules, self._parameters, place)
+
+    @cached_property
+    def _modules(self) -> Any:
+        return modules_of(self._model)
+
+    @cached_property
+    def _parameters(self) -> Any:
+        return parameters_of(self._model)
+
+    def _probe(self, files: AdapterFiles, slot: int) -> None:
+        """Does it change the logits, and to finite ones? Two passes of one shape are equal to the bit if not."""
+        import torch
+
+        with self.pool.applied([BASE]):
+            base = self._logits(self._probe_ids)
+        with self.pool.applied([slot]):
+            changed = self._logits(self._probe_ids)
+        place = str(files.folder)
+        if not bool(torch.isfinite(changed).all()):
+            advice = "Train it again with a lower learning rate, or check the scaling (lora_alpha / r)"
+            raise AdapterRefusedError(place, None, "the model's logits are not finite under this adapter", advice)
+        if torch.equal(base, changed):
+            advice = "Was it saved before training, or from a model without the adapter? Save the trained one again"
+            raise AdapterRefusedError(place, None, "it does not change the model's logits at all", advice)
+        self._probed.add(files.sha256)
+
+    @cached_property
+    def _probe_ids(self) -> list[int]:
+        """Eight ids, spread over the vocabulary."""
+        size = int(self._model.get_input_embeddings().weight.shape[0])
+        return [place * size // 8 for place in range(8)]
+
+
+def _stamp(folder: Path) -> tuple[int, ...]:
+    """What changes when an adapter's files do: hashing them takes as long as loading; () when they cannot be found."""
+    try:
+        found = [(folder / name).stat() for name in (CONFIG_FILE, WEIGHTS_FILE)]
+    except OSError:
+        return ()  # `open_adapter` says what is missing
+    return tuple(number for each in found for number in (each.st_mtime_ns, each.st_size, each.st_ino))

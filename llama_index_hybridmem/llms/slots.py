@@ -1,0 +1,325 @@
+"""LoRA weights in preallocated slots of a model, another one for each row of a batch; knows no files and no requests.
+
+Why not PEFT: its choice of adapter is global state of the model, its per-call hooks stay behind when a call fails, and
+loading slows with every adapter there is. Here one forward hook per module, set once, adds what the rows' slots hold::
+
+    output += (x Aᵀ, zero where the row's slot is another) Bᵀ
+
+with the A and B of all slots in the batch side by side, so a mixed batch costs two small products a module whatever the
+number of adapters in it. A row without an adapter gets exact zeros, a batch without any the untouched output.
+
+The hooks act in the thread that called `applied`, and nowhere else: a user's own calls of the model stay as they were.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llama_index_hybridmem.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llama_index_hybridmem.llms.adapter_layout import Layout, LoraPart
+
+BASE = -1
+"""The slot of a row without an adapter."""
+
+
+@dataclass
+class _Bank:
+    """One module's places for all slots: A (slots, rank, in) and B (slots, out, rank), B with the scaling in it."""
+
+    a: Tensor
+    b: Tensor
+
+    @property
+    def rank(self) -> int:
+        return int(self.a.shape[1])
+
+
+@dataclass(frozen=True)
+class _Override:
+    """What an exclusive adapter does to a module beside adding: other weights, or DoRA's gain on the base's output."""
+
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    gain: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """What lies in a slot: every module's rank, and the overrides of an exclusive adapter."""
+
+    ranks: Mapping[str, int]
+    overrides: Mapping[str, _Override]
+
+
+@dataclass(frozen=True)
+class _Delta:
+    """What one module adds in the batch at hand: A and B side by side, and where a row must not see a column."""
+
+    a: Tensor | None
+    b: Tensor | None
+    hidden: Tensor | None
+    override: _Override | None
+
+
+class SlotPool:
+    """A model's adapter slots. Not thread-safe: one thread loads, frees and runs the model.
+
+    A module's places are made when the first adapter needs the module, for all slots at once, and made anew only when
+    an adapter of a higher rank comes: after that, loading is a copy, however many adapters are loaded.
+
+    Args:
+        model: a transformers model; gets one forward hook per module that an adapter changes, until `close`.
+        slots: adapters that can be loaded at the same time.
+    """
+
+    def __init__(self, model: Any, slots: int) -> None:
+        if slots < 1:
+            raise ConfigurationError(f"slots={slots}; at least 1 is needed to load an adapter")
+        self.size = slots
+        self._model = model
+        self._modules = dict(model.named_modules())
+        self._banks: dict[str, _Bank] = {}
+        self._hooks: dict[str, Any] = {}
+        self._slots: dict[int, _Slot] = {}
+        self._stacks: tuple[tuple[int, ...], dict[str, tuple[Tensor, Tensor, Tensor]]] = ((), {})
+        self._deltas: dict[str, _Delta] = {}
+        self._thread: int | None = None
+
+    def load(self, slot: int, layout: Layout, tensors: Mapping[str, Tensor]) -> None:
+        """Fill a slot.
+
+        Args:
+            slot: from 0; whatever lay there is gone.
+            layout: how the tensors map onto the model.
+            tensors: as read from the adapter's file.
+        """
+        import torch
+
+        self.free(slot)
+        with torch.inference_mode():
+            for part in layout.parts:
+                bank = self._bank(part)
+                bank.a[slot, : part.rank].copy_(tensors[part.a])
+                bank.b[slot, :, : part.rank].copy_(tensors[part.b]).mul_(part.scaling)
+            overrides = {**self._saved(layout, tensors), **self._gains(slot, layout, tensors)}
+        for module in overrides:
+            self._hook(module)
+        self._slots[slot] = _Slot({part.module: part.rank for part in layout.parts}, overrides)
+
+    def free(self, slot: int) -> None:
+        """Empty a slot; an empty one is fine."""
+        if self._slots.pop(slot, None) is not None:
+            self._stacks = ((), {})
+
+    def close(self) -> None:
+        """Take the hooks off the model and give the memory back."""
+        for handle in self._hooks.values():
+            handle.remove()
+        for own in (self._hooks, self._banks, self._slots, self._deltas):
+            own.clear()
+        self._stacks = ((), {})
+
+    def nbytes(self) -> int:
+        """Bytes of memory that all places take."""
+        return sum(bank.a.nbytes + bank.b.nbytes for bank in self._banks.values())
+
+    @contextmanager
+    def applied(self, rows: Sequence[int]) -> Iterator[None]:
+        """Let every row of the model's batches see its slot, within this block and this thread.
+
+        Args:
+            rows: a slot per row, `BASE` for none; an exclusive adapter stands in all of them.
+        """
+        used = tuple(sorted({slot for slot in rows if slot != BASE}))
+        self._deltas = self._plan(used, rows) if used else {}
+        self._thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._thread, self._deltas = None, {}
+
+    def _plan(self, used: tuple[int, ...], rows: Sequence[int]) -> dict[str, _Delta]:
+        import torch
+
+        if self._stacks[0] != used:
+            self._stacks = (used, self._stacked(used))
+        alone = len(used) == 1 and BASE not in rows
+        overrides = self._slots[used[0]].overrides if alone else {}
+        masks: dict[tuple[int, ...], Tensor] = {}
+        deltas = {}
+        for module, (a, b, owners) in self._stacks[1].items():
+            hidden = None
+            if not alone:
+                key = (id(owners), a.device.index or 0)
+                if key not in masks:
+                    row_slots = torch.tensor(rows, device=a.device)
+                    masks[key] = (row_slots[:, None] != owners[None, :])[:, None, :]
+                hidden = masks[key]
+            deltas[module] = _Delta(a, b, hidden, overrides.get(module))
+        for module, override in overrides.items():
+            deltas.setdefault(module, _Delta(None, None, None, override))
+        return deltas
+
+    def _stacked(self, used: tuple[int, ...]) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """Every module's A and B of these slots, one below (beside) the other, and which slot each column is of."""
+        import torch
+
+        shared: dict[Any, Tensor] = {}
+        stacks = {}
+        for module, bank in self._banks.items():
+            ranks = [(slot, self._slots[slot].ranks[module]) for slot in used if module in self._slots[slot].ranks]
+            if not ranks:
+                continue
+            layout = (tuple(ranks), bank.a.device)
+            if layout not in shared:
+                owners = [slot for slot, rank in ranks for _ in range(rank)]
+                shared[layout] = torch.tensor(owners, device=bank.a.device)
+            if len(ranks) == 1:
+                slot, rank = ranks[0]
+                stacks[module] = (bank.a[slot, :rank], bank.b[slot, :, :rank], shared[layout])
+            else:
+                a = torch.cat([bank.a[slot, :rank] for slot, rank in ranks])
+                b = torch.cat([bank.b[slot, :, :rank] for slot, rank in ranks], dim=1)
+                stacks[module] = (a, b, shared[layout])
+        return stacks
+
+    def _bank(self, part: LoraPart) -> _Bank:
+        """The module's places, made or widened where they do not do."""
+        import torch
+
+        bank = self._banks.get(part.module)
+        if bank is not None and bank.rank >= part.rank:
+            return bank
+        weight = self._modules[part.module].weight
+        # a quantised weight is packed into integers: its products come in the model's own type
+        kind = {"device": weight.device, "dtype": weight.dtype if weight.is_floating_point() else self._model.dtype}
+        inner, outer = _width(part, self._modules[part.module])
+        wider = _Bank(
+            torch.zeros(self.size, part.rank, inner, **kind), torch.zeros(self.size, outer, part.rank, **kind)
+        )
+        if bank is not None:
+            wider.a[:, : bank.rank].copy_(bank.a)
+            wider.b[:, :, : bank.rank].copy_(bank.b)
+        self._banks[part.module] = wider
+        self._stacks = ((), {})
+        self._hook(part.module, embedding=part.kind == "embedding")
+        return wider
+
+    def _saved(self, layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, _Override]:
+        """Modules that the adapter brings whole."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for parameter, key in layout.saved.items():
+            module, _, name = parameter.rpartition(".")
+            own = self._modules[module].get_parameter(name)
+            found.setdefault(module, {})[name] = tensors[key].to(own.device, own.dtype, copy=True)
+        return {module: _Override(**weights) for module, weights in found.items()}
+
+    def _gains(self, slot: int, layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, _Override]:
+        """DoRA: the module's whole weight is scaled to a learned length, row by row (arXiv 2402.09353, eq. 5)."""
+        import torch
+
+        gains = {}
+        for part in layout.parts:
+            if part.magnitude is None:
+                continue
+            module, bank = self._modules[part.module], self._banks[part.module]
+            delta = bank.b[slot, :, : part.rank].float() @ bank.a[slot, : part.rank].float()
+            length = torch.linalg.norm(_dense(module).float() + delta, dim=1)
+            gain = tensors[part.magnitude].flatten().to(length) / length
+            bank.b[slot, :, : part.rank].mul_(gain[:, None].to(bank.b.dtype))
+            gains[part.module] = _Override(gain=gain.to(bank.b.dtype))
+        return gains
+
+    def _hook(self, module: str, embedding: bool = False) -> None:
+        if module not in self._hooks:
+            hook = _embedded if embedding or _is_embedding(self._modules[module]) else _projected
+            self._hooks[module] = self._modules[module].register_forward_hook(self._guarded(module, hook))
+
+    def _guarded(self, module: str, act: Callable[[Any, Tensor, Tensor, _Delta], Tensor]) -> Callable[..., Any]:
+        def hook(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            if self._thread != threading.get_ident():
+                return None
+            delta = self._deltas.get(module)
+            return None if delta is None else act(layer, inputs[0], output, delta)
+
+        return hook
+
+
+def _projected(layer: Any, x: Tensor, output: Tensor, delta: _Delta) -> Tensor:
+    """A linear layer's output with what the rows' adapters add."""
+    import torch.nn.functional as functional
+
+    if (override := delta.override) is not None:
+        output = _overridden(layer, x, output, override)
+    if delta.a is None or delta.b is None:
+        return output
+    inner = functional.linear(x.to(delta.a.dtype), delta.a)
+    return _added(output, inner, delta)
+
+
+def _embedded(layer: Any, ids: Tensor, output: Tensor, delta: _Delta) -> Tensor:
+    """An embedding's output with what the rows' adapters add: the ids choose columns of A."""
+    import torch.nn.functional as functional
+
+    if (override := delta.override) is not None and override.weight is not None:
+        output = functional.embedding(ids, override.weight, layer.padding_idx)
+    if delta.a is None:
+        return output
+    return _added(output, functional.embedding(ids, delta.a.t()), delta)
+
+
+def _added(output: Tensor, inner: Tensor, delta: _Delta) -> Tensor:
+    assert delta.b is not None
+    if delta.hidden is not None:
+        inner = inner.masked_fill(delta.hidden, 0)  # not a product: zero times infinity would reach other rows
+    flat, columns = output.reshape(-1, output.shape[-1]), inner.reshape(-1, inner.shape[-1])
+    if flat.dtype != columns.dtype:
+        return output + (inner @ delta.b.t()).to(output.dtype)
+    return flat.addmm(columns, delta.b.t()).view_as(output)
+
+
+def _overridden(layer: Any, x: Tensor, output: Tensor, override: _Override) -> Tensor:
+    import torch.nn.functional as functional
+
+    if override.weight is not None:
+        bias = override.bias if override.bias is not None else layer.bias
+        return functional.linear(x, override.weight, bias)
+    if override.gain is None:
+        return output
+    bias = getattr(layer, "bias", None)
+    return output * override.gain if bias is None else (output - bias) * override.gain + bias
+
+
+def _is_embedding(module: Any) -> bool:
+    import torch
+
+    return isinstance(module, torch.nn.Embedding)
+
+
+def _width(part: LoraPart, module: Any) -> tuple[int, int]:
+    """Columns of A and rows of B."""
+    if part.kind == "embedding":
+        return int(module.num_embeddings), int(module.embedding_dim)
+    if hasattr(module, "in_features"):
+        return int(module.in_features), int(module.out_features)
+    inner, outer = module.weight.shape  # Conv1D of GPT-2 keeps its weight the other way round
+    return int(inner), int(outer)
+
+
+def _dense(module: Any) -> Tensor:
+    """A linear layer's weight, (out, in), unpacked where it is quantised."""
+    if module.weight.is_floating_point():
+        weight: Tensor = module.weight if hasattr(module, "in_features") else module.weight.t()
+        return weight
+    from peft.utils.integrations import dequantize_module_weight
+
+    unpacked: Tensor = dequantize_module_weight(module)
+    return unpacked
