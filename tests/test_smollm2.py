@@ -14,7 +14,7 @@ import pytest
 
 from llama_index_hybridmem.errors import ConfigurationError, MissingExtraError
 from llama_index_hybridmem.llms import smollm2 as room
-from llama_index_hybridmem.llms.local import TransformersLLM
+from llama_index_hybridmem.llms.local import LoraHuggingFaceLLM
 
 needs_weights = pytest.mark.skipif(
     any(
@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def llm(folder: Path) -> TransformersLLM:
+def llm(folder: Path) -> LoraHuggingFaceLLM:
     """The real model, loaded once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(room.CACHE_VARIABLE, str(folder.parent))
@@ -84,7 +84,7 @@ def test_tokens_equal_those_of_transformers(folder: Path) -> None:
 
 
 @needs_weights
-def test_answers_greedily_and_stops(llm: TransformersLLM) -> None:
+def test_answers_greedily_and_stops(llm: LoraHuggingFaceLLM) -> None:
     """The real model knows a capital, stops by itself, counts its tokens, and says the same again as a stream."""
     answer = llm.complete("What is the capital of France?")
     assert answer.text == "The capital of France is Paris."

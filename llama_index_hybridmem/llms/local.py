@@ -396,7 +396,7 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
         if not calls and error_on_no_tool_call:
             raise GenerationError(f"the model called no tool; it said: {(response.message.content or '')[:200]!r}")
         return [
-            ToolSelection(tool_id=call.tool_call_id or "", tool_name=call.tool_name, tool_kwargs=dict(call.tool_kwargs))
+            ToolSelection(tool_id=call.tool_call_id or "", tool_name=call.tool_name, tool_kwargs=_object(call.tool_kwargs))
             for call in calls
         ]
 
@@ -458,3 +458,8 @@ async def _astream(asked: _Asked, as_response: Callable[[Piece], R]) -> AsyncGen
             yield as_response(piece)
     finally:
         asked.engine.cancel(asked.request)
+
+
+def _object(arguments: dict[str, Any] | str) -> dict[str, Any]:
+    """Arguments of a call; a text, which no call of ours has, holds none."""
+    return arguments if isinstance(arguments, dict) else {}
