@@ -135,7 +135,7 @@ class Answerer:
     def _plain(self, record: QueryRecord, ask: Ask, answer: str = "parametric") -> _Step | RESPONSE_TYPE:
         if ask.llm is None:
             return self._said(record, ask, NOTHING_TO_SHOW, "sources")
-        return _Step(self.synthesis.from_question(ask.llm, ask.template, ask.streaming), [], answer)
+        return _Step(self.synthesis.from_question(record.asks(ask.llm), ask.template, ask.streaming), [], answer)
 
     def _grounded(self, record: QueryRecord, ask: Ask, examples: list[Example]) -> _Step | RESPONSE_TYPE:
         laid_out = context(
@@ -156,10 +156,10 @@ class Answerer:
             text = "\n\n".join(laid_out.texts) if shows_context else without_model(record.query.query_str, laid_out)
             return self._said(record, ask, text, "sources")
         if not record.nodes:
-            return _Step(self.synthesis.from_question(ask.llm, None, ask.streaming), [], answer)
+            return _Step(self.synthesis.from_question(record.asks(ask.llm), None, ask.streaming), [], answer)
         sections = [NodeWithScore(node=TextNode(text=text)) for text in laid_out.texts]
         nodes = record.nodes if self.synthesis.multimodal else sections
-        return _Step(self.synthesis.from_context(ask.llm, template, ask.streaming), nodes, answer)
+        return _Step(self.synthesis.from_context(record.asks(ask.llm), template, ask.streaming), nodes, answer)
 
     def _answerable(self, record: QueryRecord) -> bool:
         """Judge the evidence, tell the instrumentation, and raise where the policy says so."""

@@ -131,3 +131,22 @@ class AbstainEvent(BaseEvent):
     def class_name(cls) -> str:
         """Return the class name."""
         return "AbstainEvent"
+
+
+class AdapterFallbackEvent(BaseEvent):
+    """The base model answered in the place of an adapter that could not, as its policy allows.
+
+    Attributes:
+        adapter: the adapter asked for.
+        model: the base's name.
+        reason: why the adapter could not answer.
+    """
+
+    adapter: str
+    model: str
+    reason: str
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the class name."""
+        return "AdapterFallbackEvent"

@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.response.schema import (
     RESPONSE_TYPE,
     AsyncStreamingResponse,
@@ -28,6 +29,8 @@ from .routing.arbiter import Evidence
 from .routing.decision import Route, RouteDecision
 from .streaming import afollow, aone, follow, one
 from .synthesis import NO_ANSWER
+
+L = TypeVar("L", bound=BaseLLM)
 
 VECTOR_STORE = "vector"
 """The store whose scores are cosines."""
@@ -62,6 +65,7 @@ class QueryRecord:
             "reason": None,
             "source": None,
             "answer": None,
+            "model": None,
             "stores": {},
             "degraded": self._degraded,
             "timings": self._timings,
@@ -100,6 +104,11 @@ class QueryRecord:
         if report.embed_latency_s is not None:
             self._timings["embed"] = report.embed_latency_s
         self._timings["fuse"] = report.fuse_latency_s
+
+    def asks(self, llm: L) -> L:
+        """Note which model, with which adapter, is asked."""
+        self.summary["model"] = llm.metadata.model_name
+        return llm
 
     def laid_out(self, context: Context, checks_citations: bool) -> None:
         """Note the sections that an answer is made from, and whether its citations will be checked against them."""
