@@ -205,7 +205,7 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
             is_function_calling_model=(
                 takes_tools(template()) if self.is_function_calling_model is None else self.is_function_calling_model
             ),
-            model_name=self._name if self.adapter is None else f"{self._name}+{self.adapter}",
+            model_name=self._name if (adapter := self._chosen(None)) is None else f"{self._name}+{adapter}",
         )
 
     def pin(self, adapter: str, pinned: bool = True) -> None:
@@ -258,7 +258,7 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
     def _ask(self, prompt: Prompt, verbatim: bool, stream: bool, call: dict[str, Any]) -> _Asked:
         """Everything that can be said before the engine: adapter, options, token ids."""
         tools = call.pop("tools", None) or []
-        reference = adapter_for(call.pop("adapter", None) or self.adapter, self.tenants)
+        reference = self._chosen(call.pop("adapter", None))
         version, fallback = self._found(reference)
         own = {name: getattr(self, name) for name in _SAMPLING}
         options = options_of(call, version.defaults if version else {}, own)
@@ -268,6 +268,10 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
         request = Request(tuple(ids), options, version, self.on_missing_adapter, fallback, stream)
         names = [tool["function"]["name"] for tool in tools]
         return _Asked(engine, request, Responses(request, self._name, reference, engine.tokenizer, names))
+
+    def _chosen(self, asked: str | None) -> str | None:
+        """The adapter that answers here: the call's, this view's, or the tenant's."""
+        return adapter_for(asked or self.adapter, self.tenants)
 
     def _found(self, reference: str | None) -> tuple[AdapterVersion | None, str | None]:
         """The adapter, or why the base answers in its place."""
@@ -396,7 +400,9 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
         if not calls and error_on_no_tool_call:
             raise GenerationError(f"the model called no tool; it said: {(response.message.content or '')[:200]!r}")
         return [
-            ToolSelection(tool_id=call.tool_call_id or "", tool_name=call.tool_name, tool_kwargs=_object(call.tool_kwargs))
+            ToolSelection(
+                tool_id=call.tool_call_id or "", tool_name=call.tool_name, tool_kwargs=_object(call.tool_kwargs)
+            )
             for call in calls
         ]
 
