@@ -205,7 +205,7 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
             is_function_calling_model=(
                 takes_tools(template()) if self.is_function_calling_model is None else self.is_function_calling_model
             ),
-            model_name=self._name if (adapter := self._chosen(None)) is None else f"{self._name}+{adapter}",
+            model_name=self._name if (adapter := self._shown()) is None else f"{self._name}+{adapter}",
         )
 
     def pin(self, adapter: str, pinned: bool = True) -> None:
@@ -272,6 +272,13 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
     def _chosen(self, asked: str | None) -> str | None:
         """The adapter that answers here: the call's, this view's, or the tenant's."""
         return adapter_for(asked or self.adapter, self.tenants)
+
+    def _shown(self) -> str | None:
+        """The adapter that answers here, for metadata, which must not fail: engines are built outside of any tenant."""
+        try:
+            return self._chosen(None)
+        except ConfigurationError:
+            return self.adapter
 
     def _found(self, reference: str | None) -> tuple[AdapterVersion | None, str | None]:
         """The adapter, or why the base answers in its place."""

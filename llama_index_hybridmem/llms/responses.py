@@ -15,11 +15,13 @@ from llama_index.core.base.llms.types import (
     TextBlock,
     ToolCallBlock,
 )
-from llama_index.core.instrumentation import get_dispatcher
+from llama_index_instrumentation import get_dispatcher
 
 from llama_index_hybridmem.events import AdapterFallbackEvent
 from llama_index_hybridmem.llms.request import Piece, Request, Result, Token
 from llama_index_hybridmem.llms.tool_calls import parse_tool_calls
+
+dispatcher = get_dispatcher(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,8 @@ class Responses:
             return None
         version = self.request.adapter
         if version is None or result.fallback is not None:
-            reason = result.fallback or ""
-            get_dispatcher(__name__).event(
-                AdapterFallbackEvent(adapter=self.asked, model=self.model_name, reason=reason)
-            )
+            reason = result.fallback or "unknown"
+            dispatcher.event(AdapterFallbackEvent(adapter=self.asked, model=self.model_name, reason=reason))
             return {"asked": self.asked, "name": None, "sha256": None, "fallback": result.fallback}
         return {"asked": self.asked, "name": version.name, "version": version.id, "sha256": version.sha256}
 
