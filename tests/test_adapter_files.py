@@ -189,6 +189,29 @@ def test_a_trained_voice_is_accepted(llama_voices: Any, exotic_voices: Any, base
         assert _checked(voice.folder, bases["llama"][0], record)[1].parts
 
 
+@pytest.mark.parametrize("initialiser", ["pissa", "olora"])
+def test_the_advice_for_an_initialiser_that_changes_the_base_works(
+    initialiser: str, bases: dict[str, tuple[Any, Any]], record: BaseRecord, tmp_path: Path
+) -> None:
+    """Saved as the refusal says, such an adapter is plain LoRA on the untouched base and is accepted."""
+    import peft
+    import torch
+
+    with warnings.catch_warnings():  # of PEFT: names that go away, initialisers that change the base
+        warnings.simplefilter("ignore")
+        settings = peft.LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=initialiser)
+        model = peft.get_peft_model(copy.deepcopy(bases["llama"][0]), settings)
+        model.save_pretrained(tmp_path / "untrained")
+        with torch.no_grad():
+            model.base_model.model.model.layers[0].self_attn.q_proj.lora_A["default"].weight.mul_(1.1)
+        model.save_pretrained(tmp_path / "moved")
+        start = str(tmp_path / "untrained")
+        model.save_pretrained(tmp_path / "plain", path_initial_model_for_weight_conversion=start)
+    with pytest.raises(AdapterRefusedError, match="path_initial_model_for_weight_conversion"):
+        open_adapter(tmp_path / "moved")
+    assert _checked(tmp_path / "plain", bases["llama"][0], record)[1].parts[0].rank == 8
+
+
 def test_a_copy_of_another_embedding_is_refused(bases: Any, record: BaseRecord, tmp_path: Path) -> None:
     """PEFT saves the base's embedding beside LoRA on it, and would load it into the base: it has to be the base's."""
     import torch
