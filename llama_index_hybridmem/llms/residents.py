@@ -13,7 +13,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import AdapterRefusedError
-from llama_index_hybridmem.llms.adapter_files import CONFIG_FILE, WEIGHTS_FILE, open_adapter, read_tensors
+from llama_index_hybridmem.llms.adapter_files import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    check_copies,
+    open_adapter,
+    read_tensors,
+)
 from llama_index_hybridmem.llms.adapter_layout import Layout, lay_out
 from llama_index_hybridmem.llms.base_record import modules_of, parameters_of, record_of
 from llama_index_hybridmem.llms.compatibility import BaseRecord, check_base
@@ -147,7 +153,9 @@ class Residents:
 
     def _load(self, version: AdapterVersion, slot: int) -> Resident:
         files, layout = self.checked(version)
-        self.pool.load(slot, layout, read_tensors(files))
+        tensors = read_tensors(files)
+        check_copies(files, tensors, layout, self.record)
+        self.pool.load(slot, layout, tensors)
         try:
             if files.sha256 not in self._probed:
                 self._probe(files, slot)
@@ -175,8 +183,10 @@ class Residents:
         if files.sha256 != version.weights_sha256:
             advice = "Immutable versions are not edited: add the new files to the registry as a new version"
             raise AdapterRefusedError(place, None, f"the files changed since they were added as {version.id}", advice)
-        check_base(version.made_for or files.made_for, self.record, files.config, place, self._names)
-        return files, lay_out(files.config, files.shapes, self._modules, self._parameters, place)
+        made_for = version.made_for or files.made_for
+        beside = {"tokenizer_sha256": files.tokenizer_sha256, "chat_template_sha256": files.chat_template_sha256}
+        check_base(made_for, self.record, files.config, place, self._names, **beside)
+        return files, lay_out(files.config, files.shapes, self._modules, self._parameters, str(files.weights))
 
     @cached_property
     def _modules(self) -> Any:

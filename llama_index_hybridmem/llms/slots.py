@@ -273,7 +273,8 @@ def _embedded(layer: Any, ids: Tensor, output: Tensor, delta: _Delta) -> Tensor:
         output = functional.embedding(ids, override.weight, layer.padding_idx)
     if delta.a is None:
         return output
-    return _added(output, functional.embedding(ids, delta.a.t()), delta)
+    inner = functional.embedding(ids, delta.a.t())
+    return _added(output, inner * getattr(layer, "embed_scale", 1.0), delta)  # Gemma's embeddings scale what they give
 
 
 def _added(output: Tensor, inner: Tensor, delta: _Delta) -> Tensor:
