@@ -164,7 +164,7 @@ class RemoteLoraLLM(FunctionCallingLLM):
             num_output=self.max_tokens or -1,
             is_chat_model=self.is_chat_model,
             is_function_calling_model=self.is_function_calling_model,
-            model_name=self.base_model if self.adapter is None else f"{self.base_model}+{self.adapter}",
+            model_name=self.base_model if (adapter := self._chosen(None)) is None else f"{self.base_model}+{adapter}",
         )
 
     def with_adapter(self, adapter: str | None) -> RemoteLoraLLM:
@@ -218,12 +218,16 @@ class RemoteLoraLLM(FunctionCallingLLM):
         """Takes the adapter out of a call's options; here, in the caller's context, since that has the tenant."""
         if "model" in options:
             raise ConfigurationError("the adapter of a call is named with adapter=, not with model=")
-        asked = options.pop("adapter", None)
-        return adapter_for(self.adapter if asked is None else asked, self.tenants)
+        return self._chosen(options.pop("adapter", None))
+
+    def _chosen(self, asked: str | None) -> str | None:
+        return adapter_for(asked or self.adapter, self.tenants)
 
     def _build(self, prompt: str | Sequence[ChatMessage], formatted: bool, given: Mapping[str, Any]) -> Build:
         """How this call looks for whichever adapter it gets."""
-        own = {name: getattr(self, name) for name in ("temperature", "max_tokens", "logprobs", "top_logprobs")}
+        own: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        if self.logprobs:
+            own |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         question = Question(prompt, formatted, given, self.is_chat_model)
         return lambda target: composed(self, question, [own, self.additional_kwargs], target.serves)
 

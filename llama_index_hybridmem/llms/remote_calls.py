@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
+from llama_index.core.instrumentation import get_dispatcher
 
 from llama_index_hybridmem.branches import in_thread
 from llama_index_hybridmem.errors import (
@@ -20,6 +21,7 @@ from llama_index_hybridmem.errors import (
     UnknownAdapterError,
     told,
 )
+from llama_index_hybridmem.events import AdapterFallbackEvent
 from llama_index_hybridmem.llms.dialects import Wording, find_served
 from llama_index_hybridmem.llms.model_server import ModelServer
 from llama_index_hybridmem.llms.openai_clients import OpenAIClients
@@ -198,7 +200,10 @@ class RemoteCalls:
         except (UnknownAdapterError, AdapterRefusedError, RemoteModelError) as error:
             if self._on_missing == "raise":
                 raise
-            return Target(asked, fallback=told(error)), None
+            reason = told(error)
+            event = AdapterFallbackEvent(adapter=asked or "", model=self._base_model, reason=reason)
+            get_dispatcher(__name__).event(event)
+            return Target(asked, fallback=reason), None
 
     def _numbered(self, target: Target) -> Target:
         # asked each time: after a restart the numbers may stand for others

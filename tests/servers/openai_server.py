@@ -124,6 +124,10 @@ class OpenAIServer:
         bodies: what was posted, in order, with its path.
         keys: what came as authorization.
         broken_off: streams whose reader went away.
+        adapters: name to path and what the backend made of it.
+        running: answers under way by name.
+        unloaded_in_use: names that were unloaded while one of their answers was under way.
+        numbered: what llama.cpp lists; None for a server that is none.
     """
 
     def __init__(self, backend: Backend, base: str = "tiny", preloaded: Mapping[str, str] | None = None) -> None:
@@ -136,6 +140,7 @@ class OpenAIServer:
         self.adapters: dict[str, tuple[str, object]] = {}
         self.running: Counter[str] = Counter()
         self.unloaded_in_use: list[str] = []
+        self.numbered: list[dict[str, Any]] | None = None
         for name, path in (preloaded or {}).items():
             self.adapters[name] = path, backend.load(path)
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"served": self}))
@@ -235,6 +240,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._note()
         if self.path == "/v1/models":
             self._send(200, self.served.models())
+        elif self.path == "/lora-adapters" and self.served.numbered is not None:
+            self._send(200, self.served.numbered)
         elif self.path == "/health":
             self._send(200, "")
         else:
