@@ -58,9 +58,9 @@ class Transcript:
         longest = max(map(len, self._stop), default=0)
         seen = max(0, len(self.text) - longest + 1)
         self.text += text
-        found = [place for stop in self._stop if (place := self.text.find(stop, seen)) >= 0]
-        if found:
-            self.text, self.stopped = self.text[: min(found)], True
+        found = [(place + len(stop), place) for stop in self._stop if (place := self.text.find(stop, seen)) >= 0]
+        if found:  # the one that was whole first: how the text was cut into tokens must not decide
+            self.text, self.stopped = self.text[: min(found)[1]], True
 
     def _held_back(self) -> int:
         """Length of the longest end of the text that could become a stop text."""
