@@ -297,10 +297,8 @@ def test_structured_predict(structured: Coach) -> None:
     assert "Describe Rex." in structured.prompts[0]
 
 
-def test_stream_structured_predict(structured: Coach, request: pytest.FixtureRequest) -> None:
+def test_stream_structured_predict(structured: Coach) -> None:
     """A stream ends with the whole object."""
-    if "tools" in request.node.name:  # LlamaIndex's streams look for calls in additional_kwargs["tool_calls"] only
-        request.applymarker(pytest.mark.xfail(reason="calls stand in blocks alone", strict=True))
     objects = structured.llm.stream_structured_predict(Dog, PromptTemplate("Describe {who}."), who="Rex")
     assert list(objects)[-1] == REX
 

@@ -20,7 +20,6 @@ from llama_index.core.base.llms.types import (
     CompletionResponseAsyncGen,
     CompletionResponseGen,
     LLMMetadata,
-    ToolCallBlock,
 )
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.llms import LLM
@@ -51,6 +50,7 @@ from llama_index_hybridmem.llms.request import Piece, Request, blocking
 from llama_index_hybridmem.llms.responses import Responses
 from llama_index_hybridmem.llms.tenancy import adapter_for
 from llama_index_hybridmem.llms.tool_calls import takes_tools
+from llama_index_hybridmem.llms.tool_messages import offered, selections_in, with_one_call
 
 Prompt: TypeAlias = str | Sequence[ChatMessage]
 R = TypeVar("R", CompletionResponse, ChatResponse)
@@ -257,7 +257,7 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
 
     def _ask(self, prompt: Prompt, verbatim: bool, stream: bool, call: dict[str, Any]) -> _Asked:
         """Everything that can be said before the engine: adapter, options, token ids."""
-        tools = call.pop("tools", None) or []
+        tools = offered(call.pop("tools", None), call.pop("tool_choice", None))
         reference = self._chosen(call.pop("adapter", None))
         version, fallback = self._found(reference)
         own = {name: getattr(self, name) for name in _SAMPLING}
@@ -390,10 +390,7 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
         self, response: ChatResponse, tools: Sequence[BaseTool], allow_parallel_tool_calls: bool = False, **kwargs: Any
     ) -> ChatResponse:
         """One call only, unless several were allowed."""
-        if not allow_parallel_tool_calls:
-            further = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)][1:]
-            response.message.blocks = [block for block in response.message.blocks if block not in further]
-        return response
+        return response if allow_parallel_tool_calls else with_one_call(response)
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
@@ -403,15 +400,7 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
         Raises:
             GenerationError: there is none, and that is an error.
         """
-        calls = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
-        if not calls and error_on_no_tool_call:
-            raise GenerationError(f"the model called no tool; it said: {(response.message.content or '')[:200]!r}")
-        return [
-            ToolSelection(
-                tool_id=call.tool_call_id or "", tool_name=call.tool_name, tool_kwargs=_object(call.tool_kwargs)
-            )
-            for call in calls
-        ]
+        return selections_in(response, error_on_no_tool_call)
 
     # -- copies ----------------------------------------------------------------------------------------------------
 
@@ -471,8 +460,3 @@ async def _astream(asked: _Asked, as_response: Callable[[Piece], R]) -> AsyncGen
             yield as_response(piece)
     finally:
         asked.engine.cancel(asked.request)
-
-
-def _object(arguments: dict[str, Any] | str) -> dict[str, Any]:
-    """Arguments of a call; a text, which no call of ours has, holds none."""
-    return arguments if isinstance(arguments, dict) else {}

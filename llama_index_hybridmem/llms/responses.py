@@ -6,25 +6,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from llama_index.core.base.llms.types import (
-    ChatMessage,
-    ChatResponse,
-    CompletionResponse,
-    LogProb,
-    MessageRole,
-    TextBlock,
-    ToolCallBlock,
-)
+from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, LogProb
 from llama_index_instrumentation import get_dispatcher
 
 from llama_index_hybridmem.events import AdapterFallbackEvent
 from llama_index_hybridmem.llms.request import Piece, Request, Result, Token
-from llama_index_hybridmem.llms.tool_calls import parse_tool_calls
+from llama_index_hybridmem.llms.tool_calls import before_calls, parse_tool_calls
+from llama_index_hybridmem.llms.tool_messages import answer_of
 
 dispatcher = get_dispatcher(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Responses:
     """Turns the pieces of one answer into responses.
 
@@ -34,6 +27,7 @@ class Responses:
         asked: the adapter as it was asked for; None for the base.
         tokenizer: names tokens.
         tools: names of the tools on offer.
+        told: characters of a chat's answer that were told so far.
     """
 
     request: Request
@@ -41,6 +35,7 @@ class Responses:
     asked: str | None
     tokenizer: Any
     tools: Collection[str] = ()
+    told: int = 0
 
     def completion(self, piece: Piece) -> CompletionResponse:
         """A piece as the answer to a text; the last one has `raw` and `logprobs`."""
@@ -54,17 +49,22 @@ class Responses:
     def chat(self, piece: Piece) -> ChatResponse:
         """A piece as the answer to a chat; the last one has `raw`, `logprobs` and tool calls as blocks."""
         if piece.result is None:
-            return ChatResponse(message=_said(piece.text), delta=piece.delta)
+            text = before_calls(piece.text) if self.tools else piece.text
+            return ChatResponse(message=answer_of(text), delta=self._further(text))
         text, calls = parse_tool_calls(piece.text, self.tools) if self.tools else (piece.text, [])
-        message = _said(text)
-        for call in calls:
-            block = ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments)
-            message.blocks.append(block)
         raw = self._raw(piece.result, "tool_calls" if calls else "")
-        logprobs = self._logprobs(piece.result)
         return ChatResponse(
-            message=message, delta=piece.delta, raw=raw, logprobs=logprobs, additional_kwargs=_extras(raw)
+            message=answer_of(text, calls),
+            delta=self._further(text),
+            raw=raw,
+            logprobs=self._logprobs(piece.result),
+            additional_kwargs=_extras(raw),
         )
+
+    def _further(self, text: str) -> str:
+        """What a text adds to what was told before."""
+        told, self.told = self.told, max(self.told, len(text))
+        return text[told:]
 
     def _raw(self, result: Result, finish_reason: str) -> dict[str, Any]:
         """Usage, how it ended, who answered and how sure: numbers and texts only."""
@@ -109,10 +109,6 @@ class Responses:
     def _logprob(self, token: int, logprob: float) -> LogProb:
         text = self.tokenizer.decode([token])
         return LogProb(token=text, logprob=logprob, bytes=list(text.encode("utf-8")))
-
-
-def _said(text: str) -> ChatMessage:
-    return ChatMessage(role=MessageRole.ASSISTANT, blocks=[TextBlock(text=text)])
 
 
 def _extras(raw: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ _FAMILIES = {
     "fenced": (r"```json\b", r"\s*(?:```|\Z)"),
     "bare": (r"\A", r"\s*\Z"),
 }
+_MARKERS = ("<tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "```json")
 _OPENERS = re.compile("|".join(f"(?P<{family}>{opener})" for family, (opener, _) in _FAMILIES.items()))
 _CLOSERS = {family: re.compile(closer) for family, (_, closer) in _FAMILIES.items()}
 _GAP = re.compile(r"\s*(?:[;,]\s*)?(?=[{\[])")  # before a call, or between two
@@ -74,6 +75,28 @@ def parse_tool_calls(text: str, names: Collection[str]) -> tuple[str, list[ToolC
     if not found:
         return text, []
     return "".join([*around, text[end:]]).strip(), _told_apart(found)
+
+
+def before_calls(text: str) -> str:
+    """What of an unfinished answer is surely no tool call: for a stream, whose readers should not see one.
+
+    Args:
+        text: the answer so far.
+
+    Returns:
+        The text before the first thing that begins, or may begin, a call; nothing of an answer that begins as an object
+        or a list.
+    """
+    if text.lstrip()[:1] in ("{", "["):
+        return ""
+    found = [place for marker in _MARKERS if (place := text.find(marker)) >= 0]
+    if found:
+        return text[: min(found)]
+    longest = max(map(len, _MARKERS))
+    for length in range(min(longest, len(text)), 0, -1):
+        if any(marker.startswith(text[-length:]) for marker in _MARKERS):
+            return text[:-length]
+    return text
 
 
 def takes_tools(chat_template: Template | None) -> bool:
