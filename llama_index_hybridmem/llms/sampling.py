@@ -45,12 +45,22 @@ class Sampler:
             written: ids of the answer so far.
         """
         logits = self._penalised(logits, written)
-        for process in self.options.processors:
-            logits = process(written, logits)
+        if self.options.processors:
+            logits = self._processed(logits, written)
         if self.options.temperature == 0:
             return int(logits.argmax())
-        logits = _nucleus(logits / self.options.temperature, self.options.top_k, self.options.top_p)
+        logits = (logits - logits.max()) / self.options.temperature  # the largest at 0: nothing overflows
+        logits = _nucleus(logits, self.options.top_k, self.options.top_p)
         return int((logits + self._noise(logits)).argmax())
+
+    def _processed(self, logits: Tensor, written: Sequence[int]) -> Tensor:
+        """What the caller's processors make of the logits; they get copies, which they may change in place."""
+        logits, ids = logits.clone(), tuple(written)
+        for process in self.options.processors:
+            logits = process(ids, logits)
+        if not float(logits.max()) > -math.inf:  # nor if it is NaN, which argmax would take for the largest
+            raise GenerationError("a processor left no token that can be chosen")
+        return logits
 
     def _penalised(self, logits: Tensor, written: Sequence[int]) -> Tensor:
         import torch
@@ -100,6 +110,7 @@ def next_tokens(
     total = logits.logsumexp(-1)
     count = max(2, max(sampler.options.top_logprobs for sampler in samplers))
     best = logits.topk(min(count, logits.shape[-1]))
+    likeliest = logits.argmax(-1).tolist()  # of several alike the first, as transformers does; topk takes any
     totals, values, places = total.tolist(), best.values.tolist(), best.indices.tolist()
     tokens: list[Token | Exception] = []
     for row, sampler in enumerate(samplers):
@@ -107,12 +118,12 @@ def next_tokens(
             tokens.append(GenerationError("the model's logits are not finite: damaged weights, or an overflow"))
             continue
         try:
-            chosen = places[row][0] if sampler.plain else sampler.choose(logits[row], written[row])
+            chosen = likeliest[row] if sampler.plain else sampler.choose(logits[row], written[row])
+            value = values[row][0] if chosen == likeliest[row] else float(logits[row, chosen])
         except Exception as error:  # noqa: BLE001 - a caller's own processor fails its own row, not the batch
             tokens.append(error)
             continue
         top = tuple(zip(places[row], (value - totals[row] for value in values[row]), strict=True))
-        value = values[row][0] if chosen == places[row][0] else float(logits[row, chosen])
         margin = values[row][0] - values[row][1]
         tokens.append(Token(chosen, value - totals[row], margin, top[: sampler.options.top_logprobs]))
     return tokens
