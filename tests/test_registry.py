@@ -33,7 +33,7 @@ from llama_index_hybridmem.errors import (
     UnknownAdapterError,
 )
 from llama_index_hybridmem.llms.adapter_aliases import Aliases
-from llama_index_hybridmem.llms.registry import AdapterRegistry, FolderAdapters
+from llama_index_hybridmem.llms.registry import AdapterRegistry, AdapterVersion, FolderAdapters
 
 TESTS = Path(__file__).parent
 
@@ -421,6 +421,24 @@ def test_a_removed_version_is_gone_for_other_processes(registry: AdapterRegistry
         other.get(old.id)
     with pytest.raises(AdapterRefusedError, match="no folder"):
         other.verify(old)
+
+
+def test_a_reader_between_two_changes_finds_the_new_version(
+    registry: AdapterRegistry, made: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alias that moves and an old version that goes, just after a reader looked the alias up, are no error to it."""
+    other = AdapterRegistry(registry.path)
+    old, new = other.add(made(1.0), "brand"), other.add(made(2.0), "brand", aliases=[])
+    read = registry._folder.version
+
+    def overtaken(name: str, sha256: str) -> AdapterVersion | None:
+        if sha256 == old.sha256:
+            other.alias("brand", "latest", new.sha256)
+            other.remove(old.id)
+        return read(name, sha256)
+
+    monkeypatch.setattr(registry._folder, "version", overtaken)
+    assert registry.get("brand") == new
 
 
 # -- damage -----------------------------------------------------------------------------------------------------------

@@ -284,8 +284,8 @@ class AdapterRegistry:
         standing = sorted(alias for alias, sha256 in now.items() if sha256 in hashes and alias != but)
         if standing:
             raise ConfigurationError(
-                f"{reference} is in use as {', '.join(standing)}: let that stand for another version first, or remove by "
-                "force, which takes the alias away, too"
+                f"{reference} is in use as {', '.join(standing)}: let that stand for another version first, or remove "
+                "by force, which takes the alias away, too"
             )
 
     def _hashes(self, name: str) -> list[str]:
