@@ -114,8 +114,3 @@ def _shapes(base: Path) -> dict[str, tuple[int, int]]:
     return {
         name: tuple(module.weight.shape) for name, module in model.named_modules() if name.rpartition(".")[2] in LINEAR
     }
-
-
-def tensor_bytes(folder: Path) -> int:
-    """Bytes of an adapter's tensors in its file."""
-    return (folder / "adapter_model.safetensors").stat().st_size

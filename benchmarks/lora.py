@@ -21,16 +21,19 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from _lora_arms import Ours, Peft, Plain, at_once, llamaindex, merged
-from _lora_models import load, medium, prompts, tensor_bytes, write_adapters
+from _lora_models import load, medium, prompts, write_adapters
 from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
@@ -81,8 +84,7 @@ class Bench:
         model, tokenizer = load(setting.base, dtype, setting.device)
         self.plain = Plain(model, tokenizer, setting.tokens)
         self.llamaindex = llamaindex(model, tokenizer, setting.tokens)
-        slots = len(setting.adapters)
-        self.ours = Ours(*self._load(), setting.tokens, setting.adapters, slots)
+        self.ours = Ours(*self._load(), setting.tokens, few, slots=ADAPTERS)
         self.peft = Peft(*self._load(), setting.tokens, few)
         self.merged = merged(*self._load(), setting.tokens, next(iter(few.values()))) if dtype != "4bit" else None
         self.texts = prompts(tokenizer, 2 * ROWS, setting.prompt, seed=1)
@@ -120,18 +122,16 @@ class Bench:
     def speed(self) -> None:
         """Measure all rows in turn, round after round, after one that is not counted."""
         arms = self.arms()
-        seconds: dict[str, list[float]] = {row: [] for row in arms}
+        seconds: dict[str, dict[int, float]] = {row: {} for row in arms}
         for number in range(self.setting.rounds + 1):
             for row, (_, call) in tqdm(arms.items(), f"{self.dtype} round {number}", leave=False, file=sys.stderr):
-                if number == 0 and "one by one" in row:
-                    continue  # as warm as the rows of one by then
-                _, spent = self.setting.spent(call)
-                if number:
-                    seconds[row].append(spent)
+                if "one by one" in row and number != 1:
+                    continue  # eight times a row that is there already: once will do
+                _, seconds[row][number] = self.setting.spent(call)
         for row, (baseline, _) in arms.items():
-            pairs = zip(seconds[row], seconds[baseline], strict=True)
-            ratio = statistics.median(mine / theirs for mine, theirs in pairs)
-            found = {"ms": round(1e3 * statistics.median(seconds[row])), "to": baseline, "ratio": round(ratio, 3)}
+            counted = {number: spent for number, spent in seconds[row].items() if number}
+            ratio = statistics.median(spent / seconds[baseline][number] for number, spent in counted.items())
+            found = {"ms": round(1e3 * statistics.median(counted.values())), "to": baseline, "ratio": round(ratio, 3)}
             self.say(row, **found, **_judged(ratio, GOALS.get(row, {}).get(self.dtype)))
 
     def exactness(self) -> None:
@@ -175,39 +175,37 @@ class Bench:
             self.say(row, **found)
 
     def run(self) -> None:
-        """Measure everything."""
+        """Measure everything that answers."""
         self.speed()
         self.exactness()
         self.simultaneous()
-        loading(self.setting, self.dtype, self.ours)
         self.ours.llm.close()
 
 
-def loading(setting: Setting, dtype: str, ours: Ours) -> None:
-    """Measure an adapter's way into memory, with few and with all loaded: ours, then PEFT on a fresh model."""
+def our_loading(setting: Setting, dtype: str) -> None:
+    """Measure an adapter's way into memory, with one and with all loaded; in a fresh process, for memory's sake."""
     names = list(setting.adapters)
-    before, first = _resident(), []
-    for name in names:
-        _, spent = setting.spent(lambda name=name: ours.llm.pin(name))
-        first.append(spent)
-    after = _resident()
-    again = {count: _reload(setting, ours, names, count) for count in (1, len(names) - 1)}
-    few, all_loaded = (statistics.median(times) for times in again.values())
-    count = len(names) - 1
-    setting.say(dtype, "ours, load with 1 loaded", ms=round(1e3 * few, 1), **_judged(1e3 * few, LOAD_MS))
-    growth = all_loaded / few
-    found = {"ms": round(1e3 * all_loaded, 1), "ratio": round(growth, 2), **_judged(growth, LOAD_GROWTH)}
-    setting.say(dtype, f"ours, load with {count} loaded", **found)
-    setting.say(dtype, "ours, first load, checked and probed", ms=round(1e3 * statistics.median(first[ADAPTERS:]), 1))
-    slot_bytes = ours.llm.stats().adapter_bytes / len(names)
-    resident = None if before is None or after is None else (after - before) / (len(names) - ADAPTERS)
-    memory = {"slot_mb": _mb(slot_bytes), "file_mb": _mb(tensor_bytes(setting.adapters[names[0]]))}
-    setting.say(dtype, "ours, memory of an adapter", resident_mb=_mb(resident), **memory)
-    peft_loading(setting, dtype)
+    ours = Ours(*load(setting.base, dtype, setting.device), setting.tokens, setting.adapters, len(names))
+    ours.one("w1 w2")  # what comes with the first answer is no adapter's
+    before = _resident()
+    times = [setting.spent(lambda name=name: ours.llm.pin(name))[1] for name in names]
+    grown = _grown(before, len(names))
+    few, many = (statistics.median(_reload(setting, ours, names, count)) for count in (1, len(names) - 1))
+    say = partial(setting.say, dtype)
+    say("ours, first load, checked and probed", ms=_ms(statistics.median(times[1:])))
+    say("ours, load with 1 loaded", ms=_ms(few), **_judged(1e3 * few, LOAD_MS))
+    say(
+        f"ours, load with {len(names) - 1} loaded",
+        ms=_ms(many),
+        ratio=round(many / few, 2),
+        **_judged(many / few, LOAD_GROWTH),
+    )
+    slot = ours.llm.stats().adapter_bytes / len(names)
+    say("ours, memory of an adapter", resident_mb=grown, tensors_mb=_mb(slot))
 
 
 def _reload(setting: Setting, ours: Ours, names: list[str], count: int) -> list[float]:
-    """Seconds of loading an adapter that was checked before, beside so many others; five times."""
+    """Seconds of loading an adapter that was checked before, beside so many others; nine times."""
     engine = ours.llm.engine()
     residents = engine.residents
 
@@ -222,7 +220,7 @@ def _reload(setting: Setting, ours: Ours, names: list[str], count: int) -> list[
     for name in names:
         (hold if name in names[: count + 1] else evict)(name)
     times = []
-    for place in range(5):
+    for place in range(9):
         name = names[place % (count + 1)]
         evict(name)
         times.append(setting.spent(lambda name=name: hold(name))[1])
@@ -230,30 +228,38 @@ def _reload(setting: Setting, ours: Ours, names: list[str], count: int) -> list[
 
 
 def peft_loading(setting: Setting, dtype: str) -> None:
-    """Measure PEFT's load_adapter, from one loaded to all."""
+    """Measure PEFT's load_adapter likewise."""
     from peft import PeftModel
 
     (name, folder), *rest = setting.adapters.items()
-    model = PeftModel.from_pretrained(load(setting.base, dtype, setting.device)[0], str(folder), adapter_name=name)
-    before, times = _resident(), []
-    for name, folder in tqdm(rest, f"{dtype} PEFT load", leave=False, file=sys.stderr):
-        _, spent = setting.spent(lambda name=name, folder=folder: model.load_adapter(str(folder), name))
-        times.append(spent)
-    after = _resident()
-    few, all_loaded = statistics.median(times[:3]), statistics.median(times[-3:])
-    setting.say(dtype, "PEFT, load with 1 loaded", ms=round(1e3 * few, 1))
-    found = {"ms": round(1e3 * all_loaded, 1), "ratio": round(all_loaded / few, 2)}
-    setting.say(dtype, f"PEFT, load with {len(rest)} loaded", **found)
-    resident = None if before is None or after is None else (after - before) / len(rest)
-    setting.say(dtype, "PEFT, memory of an adapter", resident_mb=_mb(resident))
+    base, _ = load(setting.base, dtype, setting.device)
+    model = PeftModel.from_pretrained(base, str(folder), adapter_name=name)
+    before = _resident()
+    times = [setting.spent(lambda n=n, folder=folder: model.load_adapter(str(folder), n))[1] for n, folder in rest]
+    grown = _grown(before, len(rest))
+    few, many = statistics.median(times[:3]), statistics.median(times[-3:])
+    setting.say(dtype, "PEFT, load with 1 loaded", ms=_ms(few))
+    setting.say(dtype, f"PEFT, load with {len(rest)} loaded", ms=_ms(many), ratio=round(many / few, 2))
+    tensors = sum(weights.nbytes for name, weights in model.named_parameters() if "lora_" in name)
+    setting.say(dtype, "PEFT, memory of an adapter", resident_mb=grown, tensors_mb=_mb(tensors / len(setting.adapters)))
+
+
+def _ms(seconds: float) -> float:
+    return round(1e3 * seconds, 1)
 
 
 def _judged(value: float, goal: float | None) -> dict[str, Any]:
     return {} if goal is None else {"goal": goal, "met": value <= goal}
 
 
-def _mb(size: float | None) -> float | None:
-    return None if size is None else round(size / 1e6, 1)
+def _mb(size: float) -> float:
+    return round(size / 1e6, 1)
+
+
+def _grown(before: int | None, adapters: int) -> float | None:
+    """Megabytes of resident memory that each of so many adapters added."""
+    after = _resident()
+    return None if before is None or after is None else _mb((after - before) / adapters)
 
 
 def _resident() -> int | None:
@@ -278,6 +284,18 @@ def _difference(alone: Any, mixed: Any) -> str:
     return "equal"
 
 
+def answering(setting: Setting, dtype: str) -> None:
+    """Measure everything that answers."""
+    Bench(setting, dtype).run()
+
+
+def _quiet() -> None:
+    """Set up a process: one thread, and nothing on the screen but results."""
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT's, of transformers 5
+    transformers_logging.disable_progress_bar()
+    torch.set_num_threads(1)
+
+
 def prepared(options: argparse.Namespace, root: Path) -> Setting:
     """Give the base asked for, with its adapters."""
     if options.smollm2:
@@ -287,7 +305,7 @@ def prepared(options: argparse.Namespace, root: Path) -> Setting:
     else:
         base = medium(root / "llama-193M")
     adapters = write_adapters(base, root / "adapters", 12 if options.quick else 51)
-    tokens, rounds = (8, 1) if options.quick else (24, 3)
+    tokens, rounds = (8, 1) if options.quick else (24, 5)
     return Setting(base, adapters, options.device, tokens, options.prompt, rounds)
 
 
@@ -300,9 +318,7 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=32, help="tokens of a prompt")
     parser.add_argument("--quick", action="store_true", help="one round, short answers, 12 adapters")
     options = parser.parse_args()
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT's, of transformers 5
-    transformers_logging.disable_progress_bar()
-    torch.set_num_threads(1)
+    _quiet()
     packages = ("torch", "transformers", "peft", "llama-index-core", "llama-index-llms-huggingface")
     about = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
     about["device"] = torch.cuda.get_device_name() if options.device.startswith("cuda") else options.device
@@ -313,7 +329,9 @@ def main() -> None:
             if dtype == "4bit" and find_spec("bitsandbytes") is None:
                 print("4bit skipped: bitsandbytes is not installed", file=sys.stderr)
                 continue
-            Bench(setting, dtype).run()
+            for part in (answering, our_loading, peft_loading):
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_quiet) as fresh:
+                    fresh.submit(part, setting, dtype).result()
 
 
 if __name__ == "__main__":
