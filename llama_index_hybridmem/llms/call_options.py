@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
+from math import inf
+from types import UnionType
 from typing import Any
 
 from llama_index_hybridmem.errors import ConfigurationError
@@ -17,7 +19,7 @@ _OTHER_NAMES = {
     "max_completion_tokens": "max_new_tokens",
     "logits_processor": "processors",
 }
-_ALSO_READ = ["do_sample", "logprobs"]
+_ALSO_READ = ["adapter", "do_sample", "logprobs", "system_prompt"]
 _SEEDS = 1 << 31
 
 
@@ -30,54 +32,72 @@ def options_of(call: Mapping[str, Any], *defaults: Mapping[str, Any]) -> Options
         *defaults: what holds where the call says nothing, the most important first.
 
     Raises:
-        ConfigurationError: a name that we do not know, or a value that cannot be.
+        ConfigurationError: a name that we do not know, two names for one thing, or a value that cannot be.
     """
     chosen: dict[str, Any] = {}
     for layer in (call, *defaults):
         for name, value in _plain(layer).items():
             chosen.setdefault(name, value)
+    if chosen.pop("do_sample", False):
+        chosen["temperature"] = chosen.get("temperature") or 1.0  # as in transformers, which has no temperature of 0
+    else:
+        chosen["temperature"] = 0.0
     chosen.setdefault("seed", random.SystemRandom().randrange(_SEEDS))
-    chosen["stop"] = tuple(_listed(chosen.get("stop", ())))
-    chosen["stop_ids"] = frozenset(chosen.get("stop_ids", ()))
-    chosen["processors"] = tuple(_listed(chosen.get("processors", ())))
-    options = Options(**chosen)
-    _check(options)
-    return options
+    for name in ("stop", "stop_ids", "processors"):
+        chosen[name] = _listed(chosen.get(name, ()))
+    _check(chosen)
+    return Options(**{**chosen, "stop_ids": frozenset(chosen["stop_ids"])})
 
 
 def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
     """The same settings under our names, those not said left out."""
-    said = {_OTHER_NAMES.get(name, name): value for name, value in given.items() if value is not None}
-    if said.pop("do_sample", True) is False:
-        said["temperature"] = 0.0
+    said: dict[str, Any] = {}
+    for other, value in given.items():
+        name = _OTHER_NAMES.get(other, other)
+        if value is not None and said.setdefault(name, value) != value:
+            raise ConfigurationError(f"{other} is another name of {name}, which is given too")
     wanted = said.pop("logprobs", None)  # True, or the number of likeliest tokens as of old completion APIs
-    if wanted is not None and wanted is not True and "top_logprobs" not in said:
-        said["top_logprobs"] = int(wanted)
+    if wanted is not None and wanted is not True:
+        said.setdefault("top_logprobs", wanted or 0)
     for name in said:
-        if name not in _NAMES:
-            known = sorted([*_NAMES, *_OTHER_NAMES, *_ALSO_READ, "adapter"])
-            near = get_close_matches(name, known, n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-            raise ConfigurationError(f"unknown option {name!r} of a call{meant}")
+        if name not in _NAMES and name != "do_sample":
+            raise unknown_option(name, [*_NAMES, *_OTHER_NAMES, *_ALSO_READ], "a call")
+    if isinstance(heat := said.get("temperature"), int | float):
+        said.setdefault("do_sample", heat != 0)
+    elif heat is not None:
+        raise ConfigurationError(f"temperature={heat!r} should be a number")
     return said
 
 
-def _listed(value: Any) -> Iterable[Any]:
-    return (value,) if isinstance(value, str) or callable(value) else tuple(value)
+def unknown_option(name: str, known: Iterable[str], of: str) -> ConfigurationError:
+    """The error of a name that is not known, with the nearest that is."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    meant = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    return ConfigurationError(f"unknown option {name!r} of {of}; {meant}")
 
 
-def _check(options: Options) -> None:
-    """Every number where it can be."""
-    wrong = {
-        "max_new_tokens": options.max_new_tokens < 1,
-        "temperature": not 0 <= options.temperature < float("inf"),
-        "top_p": not 0 < options.top_p <= 1,
-        "top_k": options.top_k < 0,
-        "repetition_penalty": not 0 < options.repetition_penalty < float("inf"),
-        "top_logprobs": not 0 <= options.top_logprobs <= 20,
-    }
-    for name, is_wrong in wrong.items():
-        if is_wrong:
-            raise ConfigurationError(f"{name}={getattr(options, name)} is out of range")
-    if not all(isinstance(text, str) and text for text in options.stop):
-        raise ConfigurationError(f"stop={options.stop}; a stop text is a text that is not empty")
+def _listed(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+
+
+_ALLOWED: Mapping[str, tuple[type | UnionType, Callable[[Any], bool], str]] = {
+    "max_new_tokens": (int, lambda value: value >= 1, "a whole number, 1 or more"),
+    "temperature": (int | float, lambda value: 0 <= value < inf, "a number, 0 or more"),
+    "top_p": (int | float, lambda value: 0 < value <= 1, "a number above 0, at most 1"),
+    "top_k": (int, lambda value: value >= 0, "a whole number, 0 or more"),
+    "repetition_penalty": (int | float, lambda value: 0 < value < inf, "a number above 0"),
+    "seed": (int, lambda value: -(2**63) <= value < 2**63, "a whole number of 64 bits, as torch takes them"),
+    "top_logprobs": (int, lambda value: 0 <= value <= 20, "a whole number, 0 to 20"),
+    "stop": (tuple, lambda texts: all(isinstance(text, str) and text for text in texts), "texts that are not empty"),
+    "stop_ids": (tuple, lambda ids: all(type(each) is int for each in ids), "token ids"),
+    "processors": (tuple, lambda each: all(map(callable, each)), "functions of ids and logits"),
+}
+
+
+def _check(chosen: Mapping[str, Any]) -> None:
+    """Every value where it can be."""
+    for name, value in chosen.items():
+        kind, is_right, words = _ALLOWED[name]
+        if isinstance(value, bool) or not isinstance(value, kind) or not is_right(value):
+            raise ConfigurationError(f"{name}={value!r} should be {words}")
