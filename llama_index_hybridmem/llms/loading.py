@@ -57,6 +57,7 @@ class Base:
 
     def __init__(self, source: Source | None = None, given: Loaded | None = None) -> None:
         self.source = source
+        self.engine: Any = None  # what serves it, kept here by who starts that, for all copies
         self._loaded = given
 
     @property
@@ -105,38 +106,49 @@ def _load(source: Source) -> Loaded:
     if source.device_map:
         require("device_map", "lora", "accelerate")
         options["device_map"] = json.loads(source.device_map)
+    if source.quantization:
+        options["quantization_config"] = _quantized(source.quantization, source.dtype)
     try:
         dtype = source.dtype if source.dtype == "auto" else getattr(torch, source.dtype)
-        if source.quantization:
-            options["quantization_config"] = _quantized(source.quantization, dtype)
         with _no_progress_bar():
             tokenizer = AutoTokenizer.from_pretrained(source.path, revision=source.revision or "main")
             model: Any = AutoModelForCausalLM.from_pretrained(
                 source.path, revision=source.revision or "main", dtype=dtype, **options
             )
-    except (OSError, ValueError, AttributeError, SafetensorError) as error:
+        if not options:
+            model = model.to(source.device)
+    # torch tells of a device that is not there by RuntimeError or, where it was built without it, AssertionError
+    except (OSError, ValueError, AttributeError, RuntimeError, AssertionError, SafetensorError) as error:
         raise ConfigurationError(f"the language model {source.path} could not be loaded: {error}") from error
-    return Loaded(model.eval() if options else model.to(source.device).eval(), tokenizer)
+    return Loaded(model.eval(), tokenizer)
 
 
-def _quantized(settings: str, dtype: Any) -> Any:
+def _quantized(settings: str, dtype: str) -> Any:
     """A `BitsAndBytesConfig`: 4 bits are NF4 as in QLoRA (arXiv 2305.14314), computed in the model's type."""
     from transformers import BitsAndBytesConfig
 
     require(f"quantization={settings!r}", "quantized", "bitsandbytes")
-    if settings == "4bit":
-        four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
-        return BitsAndBytesConfig(**four)  # type: ignore[no-untyped-call]
-    if settings == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
-    return BitsAndBytesConfig.from_dict(json.loads(settings))  # type: ignore[no-untyped-call]
+    four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    computed = {} if dtype == "auto" else {"bnb_4bit_compute_dtype": dtype}
+    own = {"4bit": {**four, **computed}, "8bit": {"load_in_8bit": True}}
+    try:
+        chosen = own[settings] if settings in own else json.loads(settings)
+        return BitsAndBytesConfig.from_dict(chosen)  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError, AttributeError) as error:
+        problem = f"quantization is '4bit', '8bit' or a BitsAndBytesConfig, and not {settings}: {error}"
+        raise ConfigurationError(problem) from error
+
+
+def dtype_name(dtype: Any) -> Any:
+    """A torch dtype as a `Source` keeps it, by its name; anything else as it is."""
+    return str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype
 
 
 def as_text(value: Any) -> str:
     """A device map or quantisation as a `Source` keeps it: "" for None, "4bit" and "8bit" as they are, else JSON.
 
     Args:
-        value: None, a text, a mapping, or a `BitsAndBytesConfig`.
+        value: None, a text, a device's number, a mapping, a `BitsAndBytesConfig`, or what this function gave before.
 
     Raises:
         ConfigurationError: none of these.
@@ -144,7 +156,9 @@ def as_text(value: Any) -> str:
     if value is None or value in ("", "4bit", "8bit"):
         return value or ""
     settings = value.to_dict() if hasattr(value, "to_dict") else value
-    if not isinstance(settings, str | Mapping):
+    if isinstance(settings, str) and (settings[0] in '{"' or settings.isdigit()):
+        return settings  # JSON already
+    if not isinstance(settings, str | int | Mapping):
         raise ConfigurationError(f"{value!r} is no device map and no quantisation")
     try:
         return json.dumps(dict(settings) if isinstance(settings, Mapping) else settings)
