@@ -8,8 +8,16 @@ from llama_index.core.llms import LLM
 
 from llama_index_hybridmem.errors import ConfigurationError
 
-_SAMPLING = {"temperature", "top_p", "top_k", "repetition_penalty"}
-_MEANINGLESS = {"pad_token_id", "use_cache", "num_beams", "num_return_sequences", "return_dict_in_generate"}
+_DEFAULTS = {  # of `generate` in transformers 4.56 to 5
+    "do_sample": False,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 50,
+    "repetition_penalty": 1.0,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+}
+_MEANINGLESS = {"pad_token_id", "use_cache", "return_dict_in_generate"}
 
 
 def fields_of(llm: LLM) -> dict[str, Any]:
@@ -37,7 +45,6 @@ def fields_of(llm: LLM) -> dict[str, Any]:
         "context_window": known.context_window,
         "max_new_tokens": known.max_new_tokens,
         "is_chat_model": known.is_chat_model,
-        "stop_ids": list(known.stopping_ids),
         "system_prompt": known.system_prompt or None,
         "query_wrapper_prompt": known.query_wrapper_prompt,
         "messages_to_prompt": _own(known.messages_to_prompt, known),
@@ -45,7 +52,7 @@ def fields_of(llm: LLM) -> dict[str, Any]:
         "output_parser": known.output_parser,
         "pydantic_program_mode": known.pydantic_program_mode,
         "callback_manager": known.callback_manager,
-        **_sampling(known.generate_kwargs),
+        **_generation(known),
     }
 
 
@@ -54,12 +61,22 @@ def _own(function: Any, llm: Any) -> Any:
     return None if getattr(function, "__self__", None) is llm else function
 
 
-def _sampling(generate: dict[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in generate.items() if name in _SAMPLING}
-    fields["temperature"] = fields.get("temperature", 1.0) if generate.get("do_sample") else 0.0
-    other = set(generate) - _SAMPLING - _MEANINGLESS - {"do_sample", "max_new_tokens"}
-    beams = max(generate.get("num_beams") or 1, generate.get("num_return_sequences") or 1)
-    if other or beams > 1:
-        named = ", ".join(sorted(other)) or "beam search"
-        raise ConfigurationError(f"generate_kwargs of the wrapped LLM ask for what we do not do: {named}")
+def _generation(llm: Any) -> dict[str, Any]:
+    """How it generates: what it says, else what the model's own generation config does, else what transformers does."""
+    said = {name: value for name, value in llm.generate_kwargs.items() if value is not None}
+    if unknown := sorted(set(said) - {*_DEFAULTS, *_MEANINGLESS, "eos_token_id"}):
+        raise ConfigurationError(f"generate_kwargs of the wrapped LLM ask for what we do not do: {', '.join(unknown)}")
+    config = getattr(llm._model, "generation_config", None)
+    own = {name: value for name in _DEFAULTS if (value := getattr(config, name, None)) is not None}
+    chosen: dict[str, Any] = {**_DEFAULTS, **own, **said}
+    if max(chosen["num_beams"], chosen["num_return_sequences"]) > 1:
+        raise ConfigurationError("the wrapped LLM searches with beams, or writes several answers; we write one")
+    ends = said.get("eos_token_id", [])
+    fields = {
+        "stop_ids": [*llm.stopping_ids, *(ends if isinstance(ends, list | tuple) else [ends])],
+        "repetition_penalty": chosen["repetition_penalty"],
+        "temperature": 0.0,
+    }
+    if chosen["do_sample"]:
+        fields |= {name: chosen[name] for name in ("temperature", "top_p", "top_k")}
     return fields
