@@ -108,7 +108,8 @@ class Responses:
 
     def _logprob(self, token: int, logprob: float) -> LogProb:
         text = self.tokenizer.decode([token])
-        return LogProb(token=text, logprob=logprob, bytes=list(text.encode("utf-8")))
+        # of half a character there is no text to take the bytes of
+        return LogProb(token=text, logprob=logprob, bytes=[] if "\ufffd" in text else list(text.encode("utf-8")))
 
 
 def _extras(raw: dict[str, Any]) -> dict[str, Any]:
