@@ -38,17 +38,17 @@ from llama_index_hybridmem.errors import (
     told,
 )
 from llama_index_hybridmem.llms.adapter_version import AdapterVersion
-from llama_index_hybridmem.llms.call_options import options_of
+from llama_index_hybridmem.llms.call_options import options_of, unknown_option
 from llama_index_hybridmem.llms.engine import Engine, EngineOptions, EngineStats, engine_of
 from llama_index_hybridmem.llms.existing_llm import fields_of
 from llama_index_hybridmem.llms.folder_adapters import FolderAdapters
-from llama_index_hybridmem.llms.loading import Base, Loaded, Source, as_text
-from llama_index_hybridmem.llms.prompting import Overflow, fitted, in_template, with_system
+from llama_index_hybridmem.llms.loading import Base, Loaded, Source, as_text, dtype_name
+from llama_index_hybridmem.llms.prompting import Overflow, continued, fitted, in_template, with_system
 from llama_index_hybridmem.llms.registry import AdapterRegistry, Adapters
 from llama_index_hybridmem.llms.rendering import encode, render, tool_specs
 from llama_index_hybridmem.llms.request import Piece, Request, blocking
 from llama_index_hybridmem.llms.responses import Responses
-from llama_index_hybridmem.llms.tenancy import adapter_for
+from llama_index_hybridmem.llms.tenancy import adapter_for, own_adapters
 from llama_index_hybridmem.llms.tool_calls import takes_tools
 from llama_index_hybridmem.llms.tool_messages import offered, selections_in, with_one_call
 
@@ -73,8 +73,8 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
 
     Greedy by default, so that the same prompt gives the same answer. Keyword arguments of a call: ``adapter``, and
     `max_new_tokens` (or ``max_tokens``), `temperature`, `top_p`, `top_k`, `repetition_penalty`, `seed`, `stop`,
-    `stop_ids`, ``top_logprobs``, ``logits_processor``; any other is refused. ``response.raw`` is JSON-safe: usage,
-    finish reason, model, adapter and version, mean and least log-probability, top-2 margins, seed.
+    `stop_ids`, ``top_logprobs``, ``logits_processor``, `system_prompt`; any other is refused. ``response.raw`` is
+    JSON-safe: usage, finish reason, model, adapter and version, mean and least log-probability, top-2 margins, seed.
 
     Args:
         model: a causal language model of transformers, in eval mode; instead see `from_pretrained` and `wrap`.
@@ -88,7 +88,8 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
         also_known_as: further names of the base that adapters may give.
         model_name: what metadata, events and prices call the base; empty takes its path.
         context_window: tokens of prompt and answer; None takes the model's own.
-        is_chat_model: whether there is a chat template; None looks, which loads the model.
+        is_chat_model: whether there is a chat template; None looks, which loads the model. Where it is False,
+            `complete` has its text continued, in no user's message.
         is_function_calling_model: whether the template shows tools; None looks, which loads the model.
         slots: adapters in memory at a time (8), as the further ones a setting of `EngineOptions`; one model has one
             engine, whose settings the first to use it makes.
@@ -132,17 +133,19 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
 
     _base: Base = PrivateAttr()
     _adapters: Adapters | None = PrivateAttr(default=None)
-    _engine: Engine | None = PrivateAttr(default=None)
 
     def __init__(self, model: Any = None, tokenizer: Any = None, *, adapters: Any = None, **settings: Any) -> None:
         known, kept = _adapters_of(adapters)
+        if unknown := sorted(set(settings) - set(type(self).model_fields)):
+            raise unknown_option(unknown[0], ["model", "tokenizer", *type(self).model_fields], type(self).__name__)
         for name in ("device_map", "quantization"):
             settings[name] = as_text(settings.get(name))
+        settings["dtype"] = dtype_name(settings.get("dtype", "float32"))
         super().__init__(adapters=kept, **settings)
         self._adapters = known
         if model is not None and tokenizer is not None:
             self._base = Base(given=Loaded(model, tokenizer))
-        elif self.path and model is None:
+        elif self.path and model is None and tokenizer is None:
             source = {one.name: getattr(self, one.name) for one in fields(Source)}
             self._base = Base(Source(**source))
         else:
@@ -197,14 +200,12 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
     @property
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex asks of a model; loads it only where window or templates were not given."""
-        template = self._template
+        calls = self.is_function_calling_model
         return LLMMetadata(
             context_window=self._window(),
             num_output=self.max_new_tokens,
-            is_chat_model=bool(template()) if self.is_chat_model is None else self.is_chat_model,
-            is_function_calling_model=(
-                takes_tools(template()) if self.is_function_calling_model is None else self.is_function_calling_model
-            ),
+            is_chat_model=self._chats(),
+            is_function_calling_model=takes_tools(self._template()) if calls is None else calls,
             model_name=self._name if (adapter := self._shown()) is None else f"{self._name}+{adapter}",
         )
 
@@ -228,16 +229,18 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
 
     def close(self) -> None:
         """Stop the engine, for all that share the model; the model is as it was before. The next call starts anew."""
-        if self._engine is not None:
-            self._engine.close()
+        if self._base.engine is not None:
+            self._base.engine.close()
 
     def engine(self) -> Engine:
         """The engine of the base, started if it is not."""
-        if self._engine is None or self._engine.closed:
+        engine: Engine | None = self._base.engine
+        if engine is None or engine.closed:
             loaded = self._base.loaded()
             wanted = {name: getattr(self, name) for name in _ENGINE if getattr(self, name) is not None}
-            self._engine = engine_of(loaded.model, loaded.tokenizer, wanted, [self._name, *self.also_known_as])
-        return self._engine
+            engine = engine_of(loaded.model, loaded.tokenizer, wanted, [self._name, *self.also_known_as])
+            self._base.engine = engine
+        return engine
 
     @property
     def _name(self) -> str:
@@ -253,16 +256,20 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
         """The chat template, or several by name; None where there is none."""
         return self._base.loaded().tokenizer.chat_template
 
+    def _chats(self) -> bool:
+        return bool(self._template()) if self.is_chat_model is None else self.is_chat_model
+
     # -- one way to ask --------------------------------------------------------------------------------------------
 
     def _ask(self, prompt: Prompt, verbatim: bool, stream: bool, call: dict[str, Any]) -> _Asked:
         """Everything that can be said before the engine: adapter, options, token ids."""
         tools = offered(call.pop("tools", None), call.pop("tool_choice", None))
+        system = call.pop("system_prompt", None)
         reference = self._chosen(call.pop("adapter", None))
         version, fallback = self._found(reference)
         own = {name: getattr(self, name) for name in _SAMPLING}
         options = options_of(call, version.defaults if version else {}, own)
-        ids = self._ids(prompt, verbatim, version, tools)
+        ids = self._ids(prompt, verbatim, version, system, tools)
         ids = fitted(ids, options.max_new_tokens, self._window(), self.overflow)
         engine = self.engine()
         request = Request(tuple(ids), options, version, self.on_missing_adapter, fallback, stream)
@@ -294,22 +301,49 @@ class LoraHuggingFaceLLM(FunctionCallingLLM):
     def _version(self, reference: str) -> AdapterVersion:
         if self._adapters is None:
             raise UnknownAdapterError(reference, [])
-        return self._adapters.get(reference)
+        try:
+            return self._adapters.get(reference)
+        except UnknownAdapterError as error:
+            if self.tenants is None:
+                raise
+            raise UnknownAdapterError(reference, own_adapters(self.tenants)) from error
 
-    def _ids(self, prompt: Prompt, verbatim: bool, version: AdapterVersion | None, tools: list[Any]) -> list[int]:
+    def _ids(
+        self, prompt: Prompt, verbatim: bool, version: AdapterVersion | None, system: str | None, tools: list[Any]
+    ) -> list[int]:
         tokenizer = self._base.loaded().tokenizer
-        system = (version.system_prompt if version else None) or self.system_prompt
+        template = version.prompt_template if version else None
+        system = system or (version.system_prompt if version else None)
         if isinstance(prompt, str):
-            if verbatim:
-                return encode(tokenizer, prompt)
-            if self.completion_to_prompt not in (None, default_completion_to_prompt):
-                text = self.completion_to_prompt(prompt)
-                return encode(tokenizer, f"{system}\n\n{text}" if system else text)
-            prompt = [ChatMessage(role="user", content=prompt)]
-        messages = in_template(with_system(prompt, system), version.prompt_template if version else None)
+            text = self._text(prompt, verbatim, system, template)
+            if text is not None:
+                return encode(tokenizer, text)
+            prompt = [ChatMessage(role="user", content=self._wrapped(prompt))]
+        messages = in_template(with_system(prompt, system or self.system_prompt, self.system_prompt), template)
         if self.messages_to_prompt not in (None, generic_messages_to_prompt):
             return encode(tokenizer, self.messages_to_prompt(messages))
         return render(tokenizer, messages, tools)
+
+    def _text(self, prompt: str, verbatim: bool, system: str | None, template: str | None) -> str | None:
+        """What is read of a text as it stands; None where it becomes a user's message.
+
+        LlamaIndex sends its prompts to a model without a chat template as verbatim texts, under the system prompt of
+        the LLM: these get what the adapter was trained with, too.
+        """
+        wording = self.completion_to_prompt or default_completion_to_prompt
+        formats = wording is not default_completion_to_prompt
+        if verbatim:
+            if formats or self._chats():
+                return prompt
+            rest = prompt.removeprefix(f"{self.system_prompt}\n\n") if system else prompt
+            return continued(rest, system, template)
+        system, text = system or self.system_prompt, self._wrapped(prompt)
+        if formats:
+            return continued(wording(continued(text, None, template)), system, None)
+        return continued(text, system, template) if self.is_chat_model is False else None
+
+    def _wrapped(self, prompt: str) -> str:
+        return prompt if self.query_wrapper_prompt is None else self.query_wrapper_prompt.format(query_str=prompt)
 
     # -- one way to answer -----------------------------------------------------------------------------------------
 

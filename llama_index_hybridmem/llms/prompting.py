@@ -18,16 +18,34 @@ logger = logging.getLogger(__name__)
 Overflow = Literal["raise", "middle", "start"]
 
 
-def with_system(messages: Sequence[ChatMessage], system: str | None) -> list[ChatMessage]:
-    """Messages under a system prompt, in one system turn; one that has it already is left as it is."""
+def with_system(
+    messages: Sequence[ChatMessage], system: str | None, instead_of: str | None = None
+) -> list[ChatMessage]:
+    """Messages under a system prompt, in one system turn; one that has it already is left as it is.
+
+    Args:
+        messages: the chat.
+        system: None or empty for none.
+        instead_of: a system turn of just this text makes room for it: LlamaIndex puts the LLM's own there itself.
+    """
     if not system:
         return list(messages)
     first = messages[0] if messages and messages[0].role is MessageRole.SYSTEM else None
+    if first is not None and first.content == instead_of:
+        first, messages = None, messages[1:]
     if first is None:
         return [ChatMessage(role=MessageRole.SYSTEM, content=system), *messages]
     said = first.content or ""
     both = said if system in said else f"{system}\n\n{said}"
     return [ChatMessage(role=MessageRole.SYSTEM, content=both), *messages[1:]]
+
+
+def continued(text: str, system: str | None, template: str | None) -> str:
+    """A text that is continued rather than answered, in a template and under a system prompt, unless it has them."""
+    start, _, end = (template or "{prompt}").partition("{prompt}")
+    if not (text.startswith(start) and text.endswith(end)):
+        text = f"{start}{text}{end}"
+    return text if not system or system in text else f"{system}\n\n{text}"
 
 
 def in_template(messages: Sequence[ChatMessage], template: str | None) -> list[ChatMessage]:

@@ -51,8 +51,8 @@ def adapter_for(asked: str | None, tenants: Tenants | None) -> str | None:
         return asked
     name = current_tenant()
     if name is not None and name not in tenants:
-        raise ConfigurationError(f"tenant {name!r} is not among the tenants of this model: {', '.join(tenants)}")
-    own = list(tenants[name]) if name is not None else []
+        raise ConfigurationError(f"tenant {name!r} is not among the tenants of this model")
+    own = own_adapters(tenants)
     if asked is None:
         return own[0] if own else None
     adapter = _name(asked)
@@ -60,6 +60,11 @@ def adapter_for(asked: str | None, tenants: Tenants | None) -> str | None:
     if adapter in private and adapter not in {_name(each) for each in own}:
         raise UnknownAdapterError(asked, own)
     return asked
+
+
+def own_adapters(tenants: Tenants) -> list[str]:
+    """The adapters of this context's tenant, all that it is told of; none for nobody, or an unknown tenant."""
+    return list(tenants.get(current_tenant() or "", ()))
 
 
 def _name(reference: str) -> str:
