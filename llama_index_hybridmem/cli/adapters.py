@@ -119,10 +119,13 @@ def check(
     target: Annotated[str, typer.Argument(metavar="REF|PATH", help="What the registry has, or an adapter's folder.")],
     base: Base = None,
     also_known_as: KnownAs = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Load the base, too, and see that the adapter changes what it says.")
+    ] = False,
     registry: Registry = None,
     as_json: Json = False,
 ) -> None:
-    """Run every check that needs no answer of the model."""
+    """Run every check of an adapter against its base; with --probe in memory, too."""
     from ..llms.adapter_checks import base_of, static_checks
     from . import screen
 
@@ -133,6 +136,8 @@ def check(
             files = _files(target, registry)
             for line in static_checks(files, None if base is None else base_of(base), also_known_as or []):
                 passed.append(line)
+            if probe:
+                passed.append(_probed(target, base, also_known_as or [], registry))
     except AdapterRefusedError as error:
         refused = error
     if as_json:
@@ -196,7 +201,7 @@ def _open(folder: Path | None) -> AdapterRegistry:
     if folder is None and (named := os.environ.get(VARIABLE)):
         folder = Path(named).expanduser()
     if folder is None:
-        from ..llms.smollm2 import cache_folder
+        from ..cache import cache_folder
 
         folder = cache_folder() / "adapters"
     return AdapterRegistry(folder)
@@ -224,6 +229,20 @@ def _files(target: str, registry: Path | None) -> AdapterFiles:
         if not Path(target).is_dir():
             raise
     return open_adapter(Path(target))
+
+
+def _probed(target: str, base: Path | None, also_known_as: list[str], registry: Path | None) -> str:
+    """Load the adapter into its base, which compares the logits with and without it."""
+    if base is None:
+        raise ConfigurationError("--probe loads the base model: name its folder with --base")
+    from ..llms.local import LoraHuggingFaceLLM
+
+    known = {"candidate": target} if Path(target).is_dir() else _open(registry)
+    reference = "candidate" if Path(target).is_dir() else target
+    llm = LoraHuggingFaceLLM.from_pretrained(str(base), adapters=known, also_known_as=also_known_as)
+    llm.pin(reference)
+    llm.close()
+    return "in memory: it changes the model's logits, and to finite ones"
 
 
 def _tell(version: AdapterVersion, said: str, as_json: bool) -> None:

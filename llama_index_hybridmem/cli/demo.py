@@ -103,8 +103,8 @@ def _model(name: str) -> tuple[LLM | None, str]:
 
 def _index(store: Path | None) -> HybridMemoryIndex:
     """The demo's store with its encoder loaded; ours in the cache folder is made anew when it cannot be used."""
+    from ..cache import cache_folder
     from ..index import HybridMemoryIndex
-    from ..llms.smollm2 import cache_folder
     from .store import warm_up
 
     folder = store or cache_folder() / "hybridmem-demo"

