@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .graph.transform import EntityGraphTransform
     from .index import HybridMemoryIndex
     from .live import LiveSource
+    from .llms.local import LoraHuggingFaceLLM
+    from .llms.registry import AdapterRegistry
+    from .llms.remote import RemoteLoraLLM
+    from .llms.tenancy import tenant
     from .memory_block import HybridMemoryBlock
     from .query_engine import HybridRouterQueryEngine
     from .retriever import HybridRetriever
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdapterRegistry",
     "Bm25Encoder",
     "EntityGraphRetriever",
     "EntityGraphTransform",
@@ -43,17 +48,21 @@ __all__ = [
     "HybridRetriever",
     "HybridRouterQueryEngine",
     "LiveSource",
+    "LoraHuggingFaceLLM",
     "MiniLMEmbedding",
     "QdrantEdgeVectorStore",
+    "RemoteLoraLLM",
     "Route",
     "RouteDecision",
     "RouteSettings",
     "SqliteGraphStore",
     "Store",
     "StructureSplitter",
+    "tenant",
 ]
 
 _HOMES = {
+    "AdapterRegistry": "llms.registry",
     "Bm25Encoder": "vector.sparse",
     "EntityGraphRetriever": "graph.retriever",
     "EntityGraphTransform": "graph.transform",
@@ -65,14 +74,17 @@ _HOMES = {
     "HybridRetriever": "retriever",
     "HybridRouterQueryEngine": "query_engine",
     "LiveSource": "live",
+    "LoraHuggingFaceLLM": "llms.local",
     "MiniLMEmbedding": "encoder",
     "QdrantEdgeVectorStore": "vector.store",
+    "RemoteLoraLLM": "llms.remote",
     "Route": "routing.decision",
     "RouteDecision": "routing.decision",
     "RouteSettings": "routing.table",
     "SqliteGraphStore": "graph.stores.sqlite",
     "Store": "stores",
     "StructureSplitter": "splitter",
+    "tenant": "llms.tenancy",
 }
 
 
