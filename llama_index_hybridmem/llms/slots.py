@@ -13,13 +13,14 @@ The hooks act in the thread that called `applied`, and nowhere else: a user's ow
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.errors import ConfigurationError, GenerationError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,10 +45,9 @@ class _Bank:
 
 @dataclass(frozen=True)
 class _Override:
-    """What an exclusive adapter does to a module beside adding: other weights, or DoRA's gain on the base's output."""
+    """What an exclusive adapter does to a module beside adding: a twin of other weights, or DoRA's gain."""
 
-    weight: Tensor | None = None
-    bias: Tensor | None = None
+    twin: Any = None
     gain: Tensor | None = None
 
 
@@ -92,6 +92,7 @@ class SlotPool:
         self._stacks: tuple[tuple[int, ...], dict[str, tuple[Tensor, Tensor, Tensor]]] = ((), {})
         self._deltas: dict[str, _Delta] = {}
         self._thread: int | None = None
+        self._width = 0  # tokens a row of the batch at hand
 
     def load(self, slot: int, layout: Layout, tensors: Mapping[str, Tensor]) -> None:
         """Fill a slot.
@@ -129,7 +130,7 @@ class SlotPool:
 
     def nbytes(self) -> int:
         """Bytes of memory that all places take."""
-        return sum(bank.a.nbytes + bank.b.nbytes for bank in self._banks.values())
+        return sum(bank.a.nbytes + bank.b.nbytes for bank in list(self._banks.values()))  # asked from any thread
 
     @contextmanager
     def applied(self, rows: Sequence[int]) -> Iterator[None]:
@@ -137,6 +138,9 @@ class SlotPool:
 
         Args:
             rows: a slot per row, `BASE` for none; an exclusive adapter stands in all of them.
+
+        Raises:
+            GenerationError: an exclusive adapter stands beside another row, where it would answer wrongly.
         """
         used = tuple(sorted({slot for slot in rows if slot != BASE}))
         self._deltas = self._plan(used, rows) if used else {}
@@ -152,6 +156,8 @@ class SlotPool:
         if self._stacks[0] != used:
             self._stacks = (used, self._stacked(used))
         alone = len(used) == 1 and BASE not in rows
+        if not alone and any(self._slots[slot].overrides for slot in used):
+            raise GenerationError("an exclusive adapter cannot share a batch")
         overrides = self._slots[used[0]].overrides if alone else {}
         masks: dict[tuple[int, ...], Tensor] = {}
         deltas = {}
@@ -210,7 +216,7 @@ class SlotPool:
             wider.b[:, :, : bank.rank].copy_(bank.b)
         self._banks[part.module] = wider
         self._stacks = ((), {})
-        self._hook(part.module, embedding=part.kind == "embedding")
+        self._hook(part.module)
         return wider
 
     def _saved(self, layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, _Override]:
@@ -220,7 +226,7 @@ class SlotPool:
             module, _, name = parameter.rpartition(".")
             own = self._modules[module].get_parameter(name)
             found.setdefault(module, {})[name] = tensors[key].to(own.device, own.dtype, copy=True)
-        return {module: _Override(**weights) for module, weights in found.items()}
+        return {module: _Override(_twin(self._modules[module], weights)) for module, weights in found.items()}
 
     def _gains(self, slot: int, layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, _Override]:
         """DoRA: the module's whole weight is scaled to a learned length, row by row (arXiv 2402.09353, eq. 5)."""
@@ -232,77 +238,84 @@ class SlotPool:
                 continue
             module, bank = self._modules[part.module], self._banks[part.module]
             delta = bank.b[slot, :, : part.rank].float() @ bank.a[slot, : part.rank].float()
-            length = torch.linalg.norm(_dense(module).float() + delta, dim=1)
+            length = torch.linalg.norm(_dense(module, self._model.dtype).float() + delta, dim=1)
             gain = tensors[part.magnitude].flatten().to(length) / length
             bank.b[slot, :, : part.rank].mul_(gain[:, None].to(bank.b.dtype))
             gains[part.module] = _Override(gain=gain.to(bank.b.dtype))
         return gains
 
-    def _hook(self, module: str, embedding: bool = False) -> None:
+    def _hook(self, module: str) -> None:
+        if not self._hooks:
+            self._hooks[""] = self._model.get_input_embeddings().register_forward_pre_hook(self._measure)
         if module not in self._hooks:
-            hook = _embedded if embedding or _is_embedding(self._modules[module]) else _projected
-            self._hooks[module] = self._modules[module].register_forward_hook(self._guarded(module, hook))
+            self._hooks[module] = self._modules[module].register_forward_hook(self._guarded(module), with_kwargs=True)
 
-    def _guarded(self, module: str, act: Callable[[Any, Tensor, Tensor, _Delta], Tensor]) -> Callable[..., Any]:
-        def hook(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+    def _measure(self, _: Any, inputs: tuple[Tensor, ...]) -> None:
+        if self._thread == threading.get_ident() and inputs:
+            self._width = int(inputs[0].shape[-1])
+
+    def _guarded(self, module: str) -> Callable[..., Tensor | None]:
+        def hook(layer: Any, args: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Tensor | None:
             if self._thread != threading.get_ident():
                 return None
             delta = self._deltas.get(module)
-            return None if delta is None else act(layer, inputs[0], output, delta)
+            return None if delta is None else _adapted(layer, args, named, output, delta, self._width)
 
         return hook
 
 
-def _projected(layer: Any, x: Tensor, output: Tensor, delta: _Delta) -> Tensor:
-    """A linear layer's output with what the rows' adapters add."""
+def _adapted(
+    layer: Any, args: tuple[Any, ...], named: dict[str, Any], output: Tensor, delta: _Delta, width: int
+) -> Tensor:
+    """A module's output as the rows' adapters have it."""
     import torch.nn.functional as functional
 
     if (override := delta.override) is not None:
-        output = _overridden(layer, x, output, override)
-    if delta.a is None or delta.b is None:
-        return output
-    inner = functional.linear(x.to(delta.a.dtype), delta.a)
-    return _added(output, inner, delta)
-
-
-def _embedded(layer: Any, ids: Tensor, output: Tensor, delta: _Delta) -> Tensor:
-    """An embedding's output with what the rows' adapters add: the ids choose columns of A."""
-    import torch.nn.functional as functional
-
-    if (override := delta.override) is not None and override.weight is not None:
-        output = functional.embedding(ids, override.weight, layer.padding_idx)
+        output = _overridden(layer, args, named, output, override)
     if delta.a is None:
         return output
-    inner = functional.embedding(ids, delta.a.t())
-    return _added(output, inner * getattr(layer, "embed_scale", 1.0), delta)  # Gemma's embeddings scale what they give
+    x = args[0] if args else next(iter(named.values()))
+    if _is_embedding(layer):  # the ids choose columns of A; Gemma's embeddings scale what they give
+        inner = functional.embedding(x, delta.a.t()) * getattr(layer, "embed_scale", 1.0)
+    else:
+        inner = functional.linear(x.to(delta.a.dtype), delta.a)
+    return _added(output, inner, delta, width)
 
 
-def _added(output: Tensor, inner: Tensor, delta: _Delta) -> Tensor:
+def _added(output: Tensor, inner: Tensor, delta: _Delta, width: int) -> Tensor:
     assert delta.b is not None
-    if delta.hidden is not None:
-        inner = inner.masked_fill(delta.hidden, 0)  # not a product: zero times infinity would reach other rows
+    if (hidden := delta.hidden) is not None:
+        if inner.dim() == 2:  # OPT and routers of experts put all rows' tokens into one
+            hidden = hidden.expand(-1, width, -1).flatten(0, 1)
+        inner = inner.masked_fill(hidden, 0)  # not a product: zero times infinity would reach other rows
     flat, columns = output.reshape(-1, output.shape[-1]), inner.reshape(-1, inner.shape[-1])
     if flat.dtype != columns.dtype:
         return output + (inner @ delta.b.t()).to(output.dtype)
     return flat.addmm(columns, delta.b.t()).view_as(output)
 
 
-def _overridden(layer: Any, x: Tensor, output: Tensor, override: _Override) -> Tensor:
-    import torch.nn.functional as functional
-
-    if override.weight is not None:
-        bias = override.bias if override.bias is not None else layer.bias
-        return functional.linear(x, override.weight, bias)
+def _overridden(
+    layer: Any, args: tuple[Any, ...], named: dict[str, Any], output: Tensor, override: _Override
+) -> Tensor:
+    if override.twin is not None:
+        own: Tensor = type(override.twin).forward(override.twin, *args, **named)
+        return own
     if override.gain is None:
         return output
     bias = getattr(layer, "bias", None)
     return output * override.gain if bias is None else (output - bias) * override.gain + bias
 
 
-def _is_embedding(module: Any) -> bool:
-    import torch
+def _twin(module: Any, weights: Mapping[str, Tensor]) -> Any:
+    """A module with other weights, whatever it computes; weights exchanged in place would reach other threads."""
+    twin = copy.copy(module)
+    twin._parameters = {**module._parameters, **weights}
+    twin.__dict__.pop("forward", None)  # accelerate's, which is bound to the module itself
+    return twin
 
-    return isinstance(module, torch.nn.Embedding)
+
+def _is_embedding(module: Any) -> bool:
+    return hasattr(module, "num_embeddings")
 
 
 def _width(part: LoraPart, module: Any) -> tuple[int, int]:
@@ -315,12 +328,16 @@ def _width(part: LoraPart, module: Any) -> tuple[int, int]:
     return int(inner), int(outer)
 
 
-def _dense(module: Any) -> Tensor:
-    """A linear layer's weight, (out, in), unpacked where it is quantised."""
+def _dense(module: Any, dtype: Any) -> Tensor:
+    """A linear layer's weight, (out, in); of a quantised one, what it makes of the unit vectors.
+
+    Not by unpacking: bitsandbytes packs 4 bits anew when a CPU first computes with them, and unpacks that wrongly.
+    """
+    import torch
+
     if module.weight.is_floating_point():
         weight: Tensor = module.weight if hasattr(module, "in_features") else module.weight.t()
         return weight
-    from peft.utils.integrations import dequantize_module_weight
-
-    unpacked: Tensor = dequantize_module_weight(module)
-    return unpacked
+    units = torch.eye(module.in_features, dtype=dtype, device=module.weight.device)
+    columns: Tensor = module.forward(units)
+    return (columns if module.bias is None else columns - module.bias).t()
