@@ -579,8 +579,8 @@ def test_predict_and_tools(server: OpenAIServer, make: Make, registry: AdapterRe
 async def test_the_probe_passes_a_good_server(make: Make, registry: AdapterRegistry) -> None:
     """All adapters that are known, or those named; the same on an event loop."""
     llm = make(registry)
-    assert llm.check_server().names == ("", "brand", "legal")
-    assert (await llm.acheck_server(["legal"])).names == ("", "legal")
+    assert llm.check_server(rounds=1).names == ("", "brand", "legal")
+    assert (await llm.acheck_server(["legal"], rounds=1)).names == ("", "legal")
 
 
 def test_the_probe_catches_a_server_that_mixes_up(server: OpenAIServer, make: Make, registry: AdapterRegistry) -> None:
@@ -598,7 +598,31 @@ def test_the_probe_catches_an_adapter_without_effect(
     """Loaded, and the base answers."""
     server.faults.ignores.add(registry.get("legal").id)
     with pytest.raises(RemoteModelError, match=r"without effect.*'legal'"):
-        make(registry).check_server()
+        make(registry).check_server(rounds=1)
+
+
+def test_sglang_over_the_wire(server: OpenAIServer, make: Make, registry: AdapterRegistry) -> None:
+    """Other paths, other names, another refusal: loaded, drained and loaded again as with vLLM."""
+    server.is_sglang = True
+    llm = make(registry, dialect="sglang")
+    version = registry.get("brand")
+    assert who(llm.complete("x", adapter="brand")) == version.sha256
+    assert last_body(server)["model"] == f"tiny:{version.id}"
+    server.faults.forgets = True
+    assert who(llm.complete("x", adapter="brand")) == version.sha256
+    assert server.calls["/load_lora_adapter"] == 2
+    registry.alias("brand", "latest", "old")
+    assert who(llm.complete("x", adapter="brand")) == registry.get("brand@old").sha256
+    llm.close()
+    assert list(server.adapters) == [registry.get("brand@old").id]
+
+
+@pytest.mark.parametrize("chats", [True, False])
+def test_a_page_in_place_of_an_answer_is_an_error(server: OpenAIServer, make: Make, chats: bool) -> None:
+    """A proxy answers 200 with HTML: our error, not a missing attribute."""
+    server.faults.page = True
+    with pytest.raises(RemoteModelError, match="something else"):
+        make(is_chat_model=chats).complete("x")
 
 
 def test_llama_cpp_asks_for_numbers_each_time(server: OpenAIServer, make: Make) -> None:

@@ -6,12 +6,13 @@ Knows nothing of templates and options: it sends what it is given.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
-from llama_index.core.instrumentation import get_dispatcher
+from llama_index_instrumentation import get_dispatcher
 
 from llama_index_hybridmem.branches import in_thread
 from llama_index_hybridmem.errors import (
@@ -75,7 +76,8 @@ class RemoteCalls:
 
         self._clients, self._server, self._adapters = clients, server, adapters
         self._residents, self._base_model, self._on_missing = residents, base_model, on_missing
-        self._faults = (openai.OpenAIError, httpx.HTTPError, TypeError)
+        # the last three: an answer that is not built as the API's are, such as a proxy's page
+        self._faults = (openai.OpenAIError, httpx.HTTPError, TypeError, AttributeError, json.JSONDecodeError)
 
     def run(self, asked: str | None, build: Build, shape: Callable[[Response], R]) -> R:
         """A whole answer.
@@ -215,13 +217,14 @@ class RemoteCalls:
 
     def _failed(self, error: Exception, held: _Held, last: bool) -> None:
         """Returns if the call is worth another try, else raises our error."""
+        import httpx
         import openai
 
-        if isinstance(error, TypeError):
-            if "unexpected keyword argument" not in str(error):
-                raise error
+        if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
             raise ConfigurationError(f"no such option: {error}") from error
         target = held.target
+        if not isinstance(error, openai.OpenAIError | httpx.HTTPError):
+            raise RemoteModelError(f"{target.name or self._base_model!r} answered with something else") from error
         gone = isinstance(error, openai.APIStatusError) and self._server.dialect.is_unknown(
             error.status_code, error.response.text
         )

@@ -98,6 +98,7 @@ class Faults:
         frozen: the calls that load and unload do not exist.
         echoes_key: repeats the key in what it says of an error.
         forgets: drops every adapter before the next answer.
+        page: answers with a page of HTML, as a proxy does.
     """
 
     mixes_up: bool = False
@@ -109,6 +110,7 @@ class Faults:
     frozen: bool = False
     echoes_key: bool = False
     forgets: bool = False
+    page: bool = False
 
 
 class OpenAIServer:
@@ -128,6 +130,7 @@ class OpenAIServer:
         running: answers under way by name.
         unloaded_in_use: names that were unloaded while one of their answers was under way.
         numbered: what llama.cpp lists; None for a server that is none.
+        is_sglang: whether it speaks as SGLang: ``base:name``, loads at the root, 400 for an unknown adapter.
     """
 
     def __init__(self, backend: Backend, base: str = "tiny", preloaded: Mapping[str, str] | None = None) -> None:
@@ -141,6 +144,7 @@ class OpenAIServer:
         self.running: Counter[str] = Counter()
         self.unloaded_in_use: list[str] = []
         self.numbered: list[dict[str, Any]] | None = None
+        self.is_sglang = False
         for name, path in (preloaded or {}).items():
             self.adapters[name] = path, backend.load(path)
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"served": self}))
@@ -208,6 +212,8 @@ class OpenAIServer:
 
     def answer(self, prompt: Prompt, model: str, body: Mapping[str, Any]) -> Answer | None:
         """An answer by whoever the model's name stands for; None where it stands for nobody."""
+        if self.is_sglang:
+            model = model.removeprefix(f"{self.base}:")
         with self.lock:
             if self.faults.forgets:
                 self.adapters.clear()
@@ -253,7 +259,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.served.lock:
             self.served.bodies.append((self.path, body))
-        adapters = {"/v1/load_lora_adapter": self.served.load, "/v1/unload_lora_adapter": self.served.unload}
+        prefix = "" if self.served.is_sglang else "/v1"
+        adapters = {
+            f"{prefix}/load_lora_adapter": self.served.load,
+            f"{prefix}/unload_lora_adapter": self.served.unload,
+        }
         if self.path in adapters and not self.served.faults.frozen:
             self._send(*adapters[self.path](body))
         elif self.path in ("/v1/chat/completions", "/v1/completions"):
@@ -272,6 +282,9 @@ class _Handler(BaseHTTPRequestHandler):
             said = f"no, {self.headers.get('Authorization')}" if faults.echoes_key else "no"
             self._send(faults.status, _error(faults.status, "InternalServerError", said))
             return
+        if faults.page:
+            self._send(200, "<html>Please log in</html>")
+            return
         if faults.drops and not body.get("stream"):
             self.close_connection = True
             self.connection.close()
@@ -281,7 +294,10 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError as error:
             self._send(400, _error(400, "BadRequestError", str(error)))
             return
-        if answer is None:
+        if answer is None and self.served.is_sglang:
+            said = f"The following requested LoRA adapters are not loaded: {body['model']}"
+            self._send(400, _error(400, "BadRequestError", said))
+        elif answer is None:
             self._send(404, _error(404, "NotFoundError", f"The model `{body['model']}` does not exist."))
         elif body.get("stream"):
             self._stream(answer, body, is_chat)
