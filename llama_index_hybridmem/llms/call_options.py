@@ -51,11 +51,11 @@ def options_of(call: Mapping[str, Any], *defaults: Mapping[str, Any]) -> Options
 
 def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
     """The same settings under our names, those not said left out."""
-    said: dict[str, Any] = {}
-    for other, value in given.items():
-        name = _OTHER_NAMES.get(other, other)
-        if value is not None and said.setdefault(name, value) != value:
-            raise ConfigurationError(f"{other} is another name of {name}, which is given too")
+    values = {name: value for name, value in given.items() if value is not None}
+    said = {_OTHER_NAMES.get(name, name): value for name, value in values.items()}
+    if len(said) < len(values):
+        twice = [name for name in values if _OTHER_NAMES.get(name) in values] or sorted(values)
+        raise ConfigurationError(f"two names of one option: {', '.join(twice)}")
     wanted = said.pop("logprobs", None)  # True, or the number of likeliest tokens as of old completion APIs
     if wanted is not None and wanted is not True:
         said.setdefault("top_logprobs", wanted or 0)
