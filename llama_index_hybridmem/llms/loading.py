@@ -7,18 +7,19 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 from llama_index_hybridmem.errors import ConfigurationError, MissingExtraError
 from llama_index_hybridmem.extras import require
 
 _LOADING = threading.Lock()  # two threads that ask first must not load the weights twice
+_LOADED: WeakValueDictionary[Source, Loaded] = WeakValueDictionary()  # weights go when nobody holds them
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a base model comes from; equal sources share one model in a process.
+    """Where a base model comes from; those who hold equal sources share one model in a process.
 
     Attributes:
         path: a model folder or a name on the hub.
@@ -77,7 +78,9 @@ class Base:
         if self._loaded is None:
             assert self.source is not None
             with _LOADING:
-                self._loaded = _load(self.source)
+                if (loaded := _LOADED.get(self.source)) is None:
+                    loaded = _LOADED[self.source] = load(self.source)
+                self._loaded = loaded
         return self._loaded
 
     def __copy__(self) -> Base:
@@ -94,8 +97,16 @@ class Base:
         return Base, (self.source,)
 
 
-@lru_cache(maxsize=4)
-def _load(source: Source) -> Loaded:
+def load(source: Source) -> Loaded:
+    """Read a model and its tokenizer, which nobody else gets.
+
+    Args:
+        source: where it comes from.
+
+    Raises:
+        MissingExtraError: see `Base.loaded`.
+        ConfigurationError: see `Base.loaded`.
+    """
     try:
         import torch
         from safetensors import SafetensorError
