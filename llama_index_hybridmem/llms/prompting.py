@@ -42,10 +42,12 @@ def with_system(
 
 def continued(text: str, system: str | None, template: str | None) -> str:
     """A text that is continued rather than answered, in a template and under a system prompt, unless it has them."""
+    head = f"{system}\n\n" if system else ""
+    text = text.removeprefix(head)
     start, _, end = (template or "{prompt}").partition("{prompt}")
     if not (text.startswith(start) and text.endswith(end)):
         text = f"{start}{text}{end}"
-    return text if not system or system in text else f"{system}\n\n{text}"
+    return text if system and system in text else head + text
 
 
 def in_template(messages: Sequence[ChatMessage], template: str | None) -> list[ChatMessage]:
