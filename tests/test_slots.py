@@ -33,6 +33,17 @@ QV = ["q_proj", "v_proj"]
 LINEAR = "all-linear"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Models this small are slower on several cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def base(name: str) -> Any:
     """A tiny random model, the same each time; Qwen has biases, GPT-2 Conv1D, OPT flat rows, Gemma a scale."""
     import torch

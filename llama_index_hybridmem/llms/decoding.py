@@ -157,6 +157,8 @@ class Forward:
         """Whether keys and values can be cut and joined: not where layers forget (sliding windows, states)."""
         from transformers.cache_utils import DynamicLayer
 
+        if getattr(self.model.config.get_text_config(decoder=True), "num_kv_shared_layers", 0):
+            return False  # layers without keys of their own
         cache = self.empty_cache()
         return all(type(layer) is DynamicLayer for layer in cache.layers)
 
@@ -235,7 +237,7 @@ class Batch:
         if not left:
             self._cache = self._mask = None
             return
-        places = torch.tensor(left, device=self._mask.device)
+        places = torch.tensor(left)  # on the CPU, which serves layers on any device
         self._cache.batch_select_indices(places)
         self._mask = self._mask[places]
         gap = int(self._mask.argmax(dim=1).min())  # what only the leaving rows needed
@@ -254,7 +256,16 @@ class Batch:
 
     def _write(self, logits: Tensor) -> list[Row]:
         tokens = next_tokens(logits, [row.sampler for row in self.rows], [row.written for row in self.rows])
-        return [row for row, token in zip(self.rows, tokens, strict=True) if row.take(token, self._ends)]
+        return [row for row, token in zip(self.rows, tokens, strict=True) if _is_over(row, token, self._ends)]
+
+
+def _is_over(row: Row, token: Token | Exception, ends: frozenset[int]) -> bool:
+    """Let a row take its token; what its own text or ticket raises fails that row, not the batch."""
+    try:
+        return row.take(token, ends)
+    except Exception as error:  # noqa: BLE001 - whatever a tokenizer raises
+        row.request.ticket.fail(failed(error))
+        return True
 
 
 def _joined(one: Tensor, two: Tensor, width: int) -> Tensor:

@@ -103,6 +103,10 @@ class EngineStats:
     adapter_bytes: int
 
 
+class _NoSlotError(Exception):
+    """Every slot is leased: wait until a row ends."""
+
+
 class Engine:
     """Answers requests with one model, from any number of threads and event loops.
 
@@ -128,11 +132,12 @@ class Engine:
         self._reusable = self._forward.reusable
         self._prefixes = PrefixStore(self.options.prefix_tokens if self._reusable else 0)
         self._ends = _end_ids(model, tokenizer)
+        self._vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self._batch = self._new_batch()
         self._leased: dict[int, Resident] = {}  # by id of the row
         self._alone: deque[Row] = deque()  # rows of a failed batch: they go on one by one
         self._queue: deque[Request] = deque()
-        self._outside: deque[Bell] = deque()
+        self._outside: dict[Request, Bell] = {}  # callers that wait for room in the queue, in their order
         self._tasks: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -146,23 +151,26 @@ class Engine:
         Raises:
             EngineBusyError: there was no room in time.
             EngineClosedError: the engine is closed.
+            GenerationError: the prompt is empty, or has ids that the model does not know.
         """
+        self._check_ids(request)
         request.ticket.listen(bell)
-        started = time.monotonic()
-        while not self._enqueue(request, bell):
-            left = started + self.options.queue_timeout_s - time.monotonic()
-            try:
-                if left > 0:
-                    await bell.wait(left)
-            finally:
-                self._come_in(bell)
-            if left <= 0:
-                raise EngineBusyError(self.options.queue_size, self.options.queue_timeout_s)
+        deadline = time.monotonic() + self.options.queue_timeout_s
+        self._enqueue(request, bell)
+        try:
+            while self._is_outside(request) and (left := deadline - time.monotonic()) > 0:
+                await bell.wait(left)
+        finally:
+            with self._changed:
+                turned_away = self._outside.pop(request, None) is not None
+        if turned_away:
+            raise EngineBusyError(self.options.queue_size, self.options.queue_timeout_s)
 
     def cancel(self, request: Request) -> None:
         """Stop a request, waiting or running; one that ended is fine."""
         request.ticket.cancel()
         with self._changed:
+            self._outside.pop(request, None)
             if request in self._queue:
                 self._queue.remove(request)
                 self._call_in()
@@ -212,29 +220,35 @@ class Engine:
         if self._closed:
             raise EngineClosedError("the engine of this model was closed")
 
-    def _enqueue(self, request: Request, bell: Bell) -> bool:
+    def _check_ids(self, request: Request) -> None:
+        """Before the model sees them: an empty row would answer at random, an unknown id would stop a GPU for good."""
+        if not request.prompt:
+            raise GenerationError("the prompt has no tokens")
+        if not (min(request.prompt) >= 0 and max(request.prompt) < self._vocabulary):
+            raise GenerationError(
+                f"the prompt has token {max(request.prompt)}, the model {self._vocabulary} of them: the tokenizer is "
+                "another model's, or the model was not resized with it"
+            )
+
+    def _enqueue(self, request: Request, bell: Bell) -> None:
         with self._changed:
             self._check_open()
-            if len(self._queue) >= self.options.queue_size:
-                self._outside.append(bell)
-                return False
-            self._queue.append(request)
-            self._peak = max(self._peak, len(self._queue))
+            self._outside[request] = bell
+            self._call_in()
             self._wake()
-            return True
 
-    def _come_in(self, bell: Bell) -> None:
-        """A caller stops waiting outside; one that was called in and may not come lets the next one in."""
+    def _is_outside(self, request: Request) -> bool:
         with self._changed:
-            if bell in self._outside:
-                self._outside.remove(bell)
-            else:
-                self._call_in()
+            return request in self._outside
 
     def _call_in(self) -> None:
-        """Under the lock: as many callers as there is room for try again."""
-        for _ in range(min(len(self._outside), self.options.queue_size - len(self._queue))):
-            self._outside.popleft().ring()
+        """Under the lock: who waits outside longest comes into the queue, as far as there is room."""
+        while self._outside and len(self._queue) < self.options.queue_size:
+            request = next(iter(self._outside))
+            bell = self._outside.pop(request)
+            self._queue.append(request)
+            bell.ring()
+        self._peak = max(self._peak, len(self._queue))
 
     def _wake(self) -> None:
         """Under the lock: the thread runs, and looks."""
@@ -254,10 +268,10 @@ class Engine:
                     self._run_tasks()
                     self._admit_waiting()
                     self._advance()
-                except Exception as error:  # noqa: BLE001 - a thread's boundary: nobody may wait for ever
+                except BaseException as error:  # noqa: BLE001 - a thread's boundary: nobody may wait for ever
                     logger.exception("the engine failed outside of any request")
                     self._fail_running(error)
-        if self._closed:
+        if self._thread is threading.current_thread():  # closed; who only ran out of work has signed off
             self._shut()
 
     def _awake(self) -> bool:
@@ -273,6 +287,8 @@ class Engine:
     def _run_tasks(self) -> None:
         while self._tasks:
             task, future = self._tasks.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
             try:
                 future.set_result(task())
             except BaseException as error:  # noqa: BLE001 - it is the caller's
@@ -283,11 +299,9 @@ class Engine:
             return
         if not self._batch.rows:
             self._wait_for_company()
-        rows = []
-        for request in self._next_requests():
-            if (row := self._row(request)) is not None:
-                rows.append(row)
-        for group in alike([len(row.ids) for row in rows]):
+        rows = self._leasing(self._next_requests())
+        together = alike([len(row.ids) for row in rows]) if self._reusable else [list(range(len(rows)))] * bool(rows)
+        for group in together:  # what cannot be joined later begins together
             self._start([rows[place] for place in group])
 
     def _wait_for_company(self) -> None:
@@ -306,12 +320,26 @@ class Engine:
             free = self._reusable or not running
             seats = [_seat(request) for request in list(self._queue)[: self.options.max_batch]]
             count = joining(seats, running, self.options.limits) if free else 0
-            taken = [self._queue.popleft() for _ in range(count)]
+            return [self._queue.popleft() for _ in range(count)]
+
+    def _leasing(self, requests: Sequence[Request]) -> list[Row]:
+        """Rows with their adapters held; who finds every slot leased waits in front, and nobody behind overtakes."""
+        rows = []
+        for place, request in enumerate(requests):
+            try:
+                row = self._row(request)
+            except _NoSlotError:
+                with self._changed:
+                    self._queue.extendleft(reversed(requests[place:]))
+                break
+            if row is not None:
+                rows.append(row)
+        with self._changed:
             self._call_in()
-        return taken
+        return rows
 
     def _row(self, request: Request) -> Row | None:
-        """Lease the adapter; None when the request ended here, or has to wait for a slot."""
+        """Lease the adapter; None when the request ended here."""
         resident, fallback = None, request.fallback
         if request.adapter is not None:
             try:
@@ -325,7 +353,9 @@ class Engine:
                 request.ticket.fail(failed(error))
                 return None
             if resident is None and fallback is None:
-                self._postpone(request)
+                if self._leased:
+                    raise _NoSlotError
+                request.ticket.fail(self._all_pinned())
                 return None
         options = request.options
         transcript = Transcript(self._decoded, options.stop)
@@ -335,14 +365,9 @@ class Engine:
             self._leased[id(row)] = resident
         return row
 
-    def _postpone(self, request: Request) -> None:
-        """Every slot is leased: wait for one, unless none will ever come free."""
-        if not self._leased:
-            pinned = ", ".join(one.name for one in self.residents.loaded() if one.pinned)
-            request.ticket.fail(GenerationError(f"every adapter slot is pinned ({pinned}): unpin one, or raise slots"))
-            return
-        with self._changed:
-            self._queue.appendleft(request)
+    def _all_pinned(self) -> GenerationError:
+        pinned = ", ".join(one.name for one in self.residents.loaded() if one.pinned)
+        return GenerationError(f"every adapter slot is pinned ({pinned}): unpin one, or raise slots")
 
     def _start(self, rows: list[Row]) -> None:
         """Compute the prompts of rows of about one length and join them to the batch."""
@@ -355,7 +380,7 @@ class Engine:
             self._end(fresh, done)
             if fresh.rows:
                 self._batch.join(fresh)
-        except Exception as error:  # noqa: BLE001 - whatever the model raises
+        except BaseException as error:  # noqa: BLE001 - whatever the model raises
             self._isolate(rows, error)
 
     def _shared_prefix(self, rows: Sequence[Row]) -> Layers:
@@ -371,7 +396,7 @@ class Engine:
             known, layers = len(wanted) - 1, self._compute(rows[0], wanted[:-1], layers)
             self._prefixes.keep(rows[0].weights, wanted[:-1], layers)
         for row in rows:
-            row.reused = known
+            row.reused = min(known, len(row.request.prompt))
         return layers
 
     def _compute(self, row: Row, ids: list[int], known: Layers) -> Layers:
@@ -398,7 +423,7 @@ class Engine:
                 self._steps += 1
                 done = self._batch.step()
             self._end(self._batch, done)
-        except Exception as error:  # noqa: BLE001 - whatever the model raises
+        except BaseException as error:  # noqa: BLE001 - whatever the model raises
             self._batch = self._new_batch()
             self._isolate(rows, error)
 
@@ -416,7 +441,7 @@ class Engine:
         if (resident := self._leased.pop(id(row), None)) is not None:
             self.residents.release(resident)
 
-    def _isolate(self, rows: Sequence[Row], error: Exception) -> None:
+    def _isolate(self, rows: Sequence[Row], error: BaseException) -> None:
         """Give up a lone row; let several go on one by one: only the guilty one will fail again."""
         going = [row for row in rows if not row.request.ticket.done]
         for row in rows:
@@ -427,7 +452,7 @@ class Engine:
             logger.warning("a batch of %d failed (%s); its rows go on alone", len(rows), told(error))
             self._alone.extend(going)
 
-    def _fail_running(self, error: Exception) -> None:
+    def _fail_running(self, error: BaseException) -> None:
         rows = [*self._batch.rows, *self._alone]
         self._batch = self._new_batch()
         self._alone.clear()
@@ -439,18 +464,18 @@ class Engine:
         """Nothing runs any more: everybody who waits is told, the model gets its hooks off."""
         closed = EngineClosedError("the engine of this model was closed")
         with self._changed:
-            requests = [row.request for row in (*self._batch.rows, *self._alone)] + list(self._queue)
-            tasks, outside = list(self._tasks), list(self._outside)
+            running = [row.request for row in (*self._batch.rows, *self._alone)]
+            requests, tasks = [*running, *self._queue, *self._outside], list(self._tasks)
             for own in (self._queue, self._alone, self._tasks, self._outside):
                 own.clear()
-            self._batch.rows, self._thread = [], None
+            self._batch, self._thread = self._new_batch(), None
         for request in requests:
             request.ticket.fail(closed)
         for _, future in tasks:
-            future.set_exception(closed)
-        for bell in outside:
-            bell.ring()
+            if future.set_running_or_notify_cancel():
+                future.set_exception(closed)
         self._leased.clear()
+        self._prefixes.clear()
         self.residents.close()
 
     def _new_batch(self) -> Batch:

@@ -7,7 +7,7 @@ is known by the hash of its tensors, never by its name.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -96,12 +96,11 @@ class Residents:
         Raises:
             AdapterRefusedError: its files failed a check; the model is as it was.
         """
-        resident = self._loaded.get(version.weights_sha256)
+        if version.sha256 not in self._checked:  # also if its weights are loaded: another record may come with them
+            self.checked(version)
+        resident = self._loaded.get(version.weights_sha256) or self._load(version)
         if resident is None:
-            slot = self._free_slot()
-            if slot is None:
-                return None
-            resident = self._load(version, slot)
+            return None
         self._clock += 1
         resident.used = self._clock
         resident.leases += 1
@@ -139,31 +138,35 @@ class Residents:
         self._loaded.clear()
         self.pool.close()
 
-    def _free_slot(self) -> int | None:
-        taken = {resident.slot for resident in self._loaded.values()}
-        free = next((slot for slot in range(self.pool.size) if slot not in taken), None)
-        if free is not None:
-            return free
-        idle = [resident for resident in self.loaded() if not resident.leases and not resident.pinned]
-        if not idle:
+    def _load(self, version: AdapterVersion) -> Resident | None:
+        """Fill a slot; nobody has to leave one for files that are refused."""
+        if (slot := self._free_slot()) is None and self._idle() is None:
             return None
-        logger.debug("adapter %s leaves its slot", idle[0].name)
-        self.evict(idle[0].weights)
-        return idle[0].slot
-
-    def _load(self, version: AdapterVersion, slot: int) -> Resident:
         files, layout = self.checked(version)
         tensors = read_tensors(files)
         check_copies(files, tensors, layout, self.record)
-        self.pool.load(slot, layout, tensors)
+        if slot is None and (idle := self._idle()) is not None:
+            logger.debug("adapter %s leaves its slot", idle.name)
+            self.evict(idle.weights)
+            slot = idle.slot
+        assert slot is not None
         try:
+            self.pool.load(slot, layout, tensors)
             if files.sha256 not in self._probed:
-                self._probe(files, slot)
+                self._probe(files, slot, [*self._probe_ids, *self._changed_ids(layout, tensors)])
         except BaseException:
             self.pool.free(slot)
             raise
         resident = self._loaded[version.weights_sha256] = Resident(version.name, version.weights_sha256, slot)
         return resident
+
+    def _free_slot(self) -> int | None:
+        taken = {resident.slot for resident in self._loaded.values()}
+        return next((slot for slot in range(self.pool.size) if slot not in taken), None)
+
+    def _idle(self) -> Resident | None:
+        """The adapter that has to leave next, if any may."""
+        return next((one for one in self.loaded() if not one.leases and not one.pinned), None)
 
     def checked(self, version: AdapterVersion) -> tuple[AdapterFiles, Layout]:
         """Run every check that needs no values; once, as long as the files stay as they are.
@@ -172,9 +175,9 @@ class Residents:
             AdapterRefusedError: one failed.
         """
         stamp = _stamp(version.folder)
-        known = self._checked.get(version.weights_sha256)
+        known = self._checked.get(version.sha256)
         if known is None or not stamp or known[0] != stamp:
-            known = self._checked[version.weights_sha256] = (stamp, *self._check(version))
+            known = self._checked[version.sha256] = (stamp, *self._check(version))
         return known[1:]
 
     def _check(self, version: AdapterVersion) -> tuple[AdapterFiles, Layout]:
@@ -184,7 +187,10 @@ class Residents:
             advice = "Immutable versions are not edited: add the new files to the registry as a new version"
             raise AdapterRefusedError(place, None, f"the files changed since they were added as {version.id}", advice)
         made_for = version.made_for or files.made_for
-        beside = {"tokenizer_sha256": files.tokenizer_sha256, "chat_template_sha256": files.chat_template_sha256}
+        beside = {
+            "tokenizer_sha256": version.tokenizer_sha256 or files.tokenizer_sha256,
+            "chat_template_sha256": version.chat_template_sha256 or files.chat_template_sha256,
+        }
         check_base(made_for, self.record, files.config, place, self._names, **beside)
         return files, lay_out(files.config, files.shapes, self._modules, self._parameters, str(files.weights))
 
@@ -196,14 +202,14 @@ class Residents:
     def _parameters(self) -> Any:
         return parameters_of(self._model)
 
-    def _probe(self, files: AdapterFiles, slot: int) -> None:
+    def _probe(self, files: AdapterFiles, slot: int, ids: list[int]) -> None:
         """Does it change the logits, and to finite ones? Two passes of one shape are equal to the bit if not."""
         import torch
 
         with self.pool.applied([BASE]):
-            base = self._logits(self._probe_ids)
+            base = self._logits(ids)
         with self.pool.applied([slot]):
-            changed = self._logits(self._probe_ids)
+            changed = self._logits(ids)
         place = str(files.folder)
         if not bool(torch.isfinite(changed).all()):
             advice = "Train it again with a lower learning rate, or check the scaling (lora_alpha / r)"
@@ -212,6 +218,16 @@ class Residents:
             advice = "Was it saved before training, or from a model without the adapter? Save the trained one again"
             raise AdapterRefusedError(place, None, "it does not change the model's logits at all", advice)
         self._probed.add(files.sha256)
+
+    def _changed_ids(self, layout: Layout, tensors: Mapping[str, Tensor]) -> Iterator[int]:
+        """Ids whose embeddings the adapter changes most: it may change those of a few tokens only."""
+        for part in layout.parts:
+            if part.kind == "embedding":
+                yield int(tensors[part.a].abs().amax(0).argmax())
+        own = self._model.get_input_embeddings().weight
+        for name, key in layout.saved.items():
+            if self._model.get_parameter(name) is own:
+                yield int((tensors[key].to(own) - own).abs().amax(1).argmax())
 
     @cached_property
     def _probe_ids(self) -> list[int]:
