@@ -147,8 +147,7 @@ class OpenAIServer:
         self.is_sglang = False
         for name, path in (preloaded or {}).items():
             self.adapters[name] = path, backend.load(path)
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"served": self}))
-        self._http.daemon_threads = True
+        self._http = _Listener(("127.0.0.1", 0), type("Handler", (_Handler,), {"served": self}))
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
 
     @property
@@ -232,6 +231,14 @@ class OpenAIServer:
         finally:
             with self.lock:
                 self.running[model] -= 1
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256  # the default of 5 resets connections when twenty come at once
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A reader that went away is counted where it matters, and printed nowhere."""
 
 
 class _Handler(BaseHTTPRequestHandler):
