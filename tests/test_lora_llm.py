@@ -902,6 +902,32 @@ def test_metadata_names_this_model(llm: LoraHuggingFaceLLM, llama_folder: Path, 
     assert LoraHuggingFaceLLM(path=str(qwen_folder)).metadata.is_function_calling_model is True
 
 
+def test_metadata_keep_room_for_what_the_adapter_writes(styled: LoraHuggingFaceLLM) -> None:
+    """LlamaIndex leaves as much of the window free as the adapter's own default answer takes."""
+    (name,) = styled._adapters.names() if styled._adapters else ()
+    wanted = styled._version(name).defaults["max_new_tokens"]
+    assert styled.with_adapter(name).metadata.num_output == wanted != styled.metadata.num_output
+
+
+def test_the_word_base_asks_for_no_adapter(llm: LoraHuggingFaceLLM, shared: LoraHuggingFaceLLM) -> None:
+    """A view and a tenant have an adapter of their own; one call can have the base nevertheless."""
+    base = llm.complete("Who are you?").text
+    view = llm.with_adapter("acme")
+    assert view.complete("Who are you?").text != base
+    assert view.complete("Who are you?", adapter="base").text == base
+    with tenant("south"):
+        assert shared.complete("Who are you?").text != base
+        assert shared.complete("Who are you?", adapter="base").text == base
+
+
+def test_a_cut_prompt_keeps_its_start_token(llm: LoraHuggingFaceLLM) -> None:
+    """Cut at its start, a prompt still begins with the token that the model was trained to see first."""
+    cut = llm.model_copy(update={"overflow": "start", "context_window": 32})
+    start = llm.engine().tokenizer.bos_token_id
+    prompt = cut._ask("word " * 200, False, False, {}).request.prompt
+    assert (prompt[0], len(prompt)) == (start, 32 - 12)
+
+
 def test_given_metadata_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """With window and template given, an engine can be built before the weights are read."""
     monkeypatch.setattr(loading, "load", lambda *_: pytest.fail("loaded"))

@@ -25,7 +25,10 @@ _RULE = (
     "digit, and has no two dots in a row"
 )
 # Words that mean "no adapter" or "whichever" somewhere: in our options, in PEFT (also in capitals), on model servers.
-_RESERVED = {"__base__", "base", "default", "none", "null"}
+BASE = "base"
+"""What asks for no adapter, where a view or a tenant has one of its own."""
+
+_RESERVED = {"__base__", BASE, "default", "none", "null"}
 # Windows opens a device under these names, whatever ending follows.
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 

@@ -59,7 +59,7 @@ def in_template(messages: Sequence[ChatMessage], template: str | None) -> list[C
     return [*messages[:last], ChatMessage(role=MessageRole.USER, content=text), *messages[last + 1 :]]
 
 
-def fitted(ids: list[int], new_tokens: int, window: int, overflow: Overflow) -> list[int]:
+def fitted(ids: list[int], new_tokens: int, window: int, overflow: Overflow, kept: int = 0) -> list[int]:
     """Token ids that leave room for the answer.
 
     Args:
@@ -68,6 +68,7 @@ def fitted(ids: list[int], new_tokens: int, window: int, overflow: Overflow) -> 
         window: tokens that the model reads and writes together.
         overflow: "raise"; "middle" cuts the middle out (instructions stand at the start, questions at the end);
             "start" keeps the end.
+        kept: tokens at the start that are not cut, a start token.
 
     Raises:
         ContextOverflowError: the prompt is too long, and is not to be cut.
@@ -81,5 +82,5 @@ def fitted(ids: list[int], new_tokens: int, window: int, overflow: Overflow) -> 
     if overflow == "raise":
         raise ContextOverflowError(len(ids), new_tokens, window)
     logger.warning("a prompt of %d tokens lost its %s: %d fit beside the answer", len(ids), overflow, room)
-    head = room // 4 if overflow == "middle" else 0
+    head = max(room // 4, kept) if overflow == "middle" else kept
     return ids[:head] + ids[len(ids) - (room - head) :]

@@ -6,13 +6,14 @@ A server takes an adapter of another base model with status 200 and answers garb
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import AdapterRefusedError, UnknownAdapterError
 from llama_index_hybridmem.llms.dialects import Dialect, seen_by_server
+from llama_index_hybridmem.llms.tenancy import Tenants, own_adapters
 
 if TYPE_CHECKING:
     from llama_index_hybridmem.llms.adapter_checks import Base
@@ -106,13 +107,20 @@ class RemoteAdapters:
         base: folder of the base model on this machine, which adapters are checked against; None checks only what the
             adapter's own files tell.
         base_model: the base model's name on the server.
+        tenants: where there are some, nobody is told of another's adapters.
     """
 
     def __init__(
-        self, known: Known, dialect: Dialect, load_paths: Mapping[str, str], base: str | None, base_model: str
+        self,
+        known: Known,
+        dialect: Dialect,
+        load_paths: Mapping[str, str],
+        base: str | None,
+        base_model: str,
+        tenants: Tenants | None = None,
     ) -> None:
         self._known, self._dialect, self._load_paths = known, dialect, load_paths
-        self._base, self._base_model = base, base_model
+        self._base, self._base_model, self._tenants = base, base_model, tenants
         self._record: Base | None = None
         self._lock = threading.Lock()
 
@@ -130,14 +138,20 @@ class RemoteAdapters:
         if asked in self._known.elsewhere:
             return Target(asked, asked, self._known.elsewhere[asked])
         if self._known.versions is None:
-            raise UnknownAdapterError(asked, self.names())
+            raise self.unknown(asked)
         try:
             version = self._known.versions.get(asked)
         except UnknownAdapterError as error:
-            raise UnknownAdapterError(asked, self.names()) from error
+            raise self.unknown(asked, error.known) from error
         path = seen_by_server(version.folder.as_posix(), self._load_paths)
         ours = self._dialect.loads or self._dialect.fetches  # else whoever started the server gave it its name
         return Target(asked, version.id if ours else version.name, path, version)
+
+    def unknown(self, asked: str, known: Sequence[str] | None = None) -> UnknownAdapterError:
+        """The error for a reference that stands for nobody; a tenant hears of its own adapters only."""
+        if self._tenants is not None:
+            return UnknownAdapterError(asked, own_adapters(self._tenants))
+        return UnknownAdapterError(asked, list(known) if known else self.names())
 
     def names(self) -> list[str]:
         """What can be named; empty where only the server knows."""

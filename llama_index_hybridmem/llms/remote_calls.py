@@ -192,13 +192,7 @@ class RemoteCalls:
 
     def _hold(self, asked: str | None) -> tuple[Target, Resident | None]:
         try:
-            target = self._adapters.find(asked)
-            if target.name is None:
-                return target, None
-            if self._server.dialect.by_number:
-                return self._numbered(target), None
-            self._residents.point(target.asked or "", target.name)
-            return target, self._residents.take(target.name, target.path, lambda: self._adapters.check(target))
+            return self._found(asked)
         except (UnknownAdapterError, AdapterRefusedError, RemoteModelError) as error:
             if self._on_missing == "raise":
                 raise
@@ -206,6 +200,18 @@ class RemoteCalls:
             event = AdapterFallbackEvent(adapter=asked or "", model=self._base_model, reason=reason)
             get_dispatcher(__name__).event(event)
             return Target(asked, fallback=reason), None
+
+    def _found(self, asked: str | None) -> tuple[Target, Resident | None]:
+        target = self._adapters.find(asked)
+        if target.name is None:
+            return target, None
+        if self._server.dialect.by_number:
+            return self._numbered(target), None
+        self._residents.point(target.asked or "", target.name)
+        try:
+            return target, self._residents.take(target.name, target.path, lambda: self._adapters.check(target))
+        except UnknownAdapterError as error:
+            raise self._adapters.unknown(target.asked or "", error.known) from error
 
     def _numbered(self, target: Target) -> Target:
         # asked each time: after a restart the numbers may stand for others
@@ -232,7 +238,7 @@ class RemoteCalls:
             self._server.refuse(error, f"asking {target.name or self._base_model!r}")
         self._residents.forget(held.resident)
         if last:
-            raise UnknownAdapterError(target.asked or "", self._adapters.names()) from error
+            raise self._adapters.unknown(target.asked or "") from error
 
 
 def _worded(options: dict[str, Any], wording: Wording) -> dict[str, Any]:

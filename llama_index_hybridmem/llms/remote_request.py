@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llama_index.core.base.llms.generic_utils import messages_to_prompt as generic_messages_to_prompt
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, MessageRole
+from llama_index.core.llms.llm import default_completion_to_prompt
 
 from llama_index_hybridmem.errors import ConfigurationError
-from llama_index_hybridmem.llms.prompting import in_template, with_system
+from llama_index_hybridmem.llms.prompting import continued, in_template, with_system
 
 if TYPE_CHECKING:
     from llama_index.core.llms.llm import LLM
@@ -88,24 +90,39 @@ def composed(
         layers: options of every call, see `request_options`.
         version: the adapter; None for the base model, or where nothing is known of it.
     """
-    system = (version.system_prompt if version else None) or llm.system_prompt
+    given = dict(question.options)
+    system = given.pop("system_prompt", None) or (version.system_prompt if version else None)
     template = version.prompt_template if version else None
-    options = request_options([*layers, version.defaults if version else {}, question.options], question.chats)
+    options = request_options([*layers, version.defaults if version else {}, given], question.chats)
     return Prompt(_content(llm, question, template, system), options)
 
 
 def _content(llm: LLM, question: Question, template: str | None, system: str | None) -> Sequence[ChatMessage] | str:
     prompt = question.prompt
-    messages = [ChatMessage(content=prompt)] if isinstance(prompt, str) else prompt
-    if isinstance(prompt, str) and question.formatted:
-        return messages if question.chats else prompt
-    messages = in_template(with_system(messages, system), template)
-    if question.chats:
-        return messages
     if isinstance(prompt, str):
-        text = str(llm.completion_to_prompt(messages[-1].content or ""))  # type: ignore[misc]  # LLM sets it
-        return f"{system}\n\n{text}" if system else text
-    return str(llm.messages_to_prompt(messages))  # type: ignore[misc]  # LLM sets it
+        if not question.chats:
+            return _text(llm, prompt, question.formatted, template, system)
+        if question.formatted:
+            return [ChatMessage(content=prompt)]
+        prompt = [ChatMessage(content=_wrapped(llm, prompt))]
+    messages = in_template(with_system(prompt, system or llm.system_prompt, llm.system_prompt), template)
+    return messages if question.chats else str((llm.messages_to_prompt or generic_messages_to_prompt)(messages))
+
+
+def _text(llm: LLM, prompt: str, formatted: bool, template: str | None, system: str | None) -> str:
+    """A text to be continued. LlamaIndex sends its own prompts so, as formatted, under the LLM's system prompt."""
+    wording = llm.completion_to_prompt or default_completion_to_prompt
+    if wording is default_completion_to_prompt:
+        if not formatted:
+            return continued(_wrapped(llm, prompt), system or llm.system_prompt, template)
+        return continued(prompt.removeprefix(f"{llm.system_prompt}\n\n") if system else prompt, system, template)
+    if formatted:
+        return prompt
+    return continued(wording(continued(_wrapped(llm, prompt), None, template)), system or llm.system_prompt, None)
+
+
+def _wrapped(llm: LLM, prompt: str) -> str:
+    return prompt if llm.query_wrapper_prompt is None else llm.query_wrapper_prompt.format(query_str=prompt)
 
 
 def signed(response: R, note: Mapping[str, Any] | None) -> R:

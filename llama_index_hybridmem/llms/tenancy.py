@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from llama_index_hybridmem.errors import ConfigurationError, UnknownAdapterError
+from llama_index_hybridmem.llms.adapter_names import BASE
 
 _TENANT: ContextVar[str | None] = ContextVar("hybridmem_tenant", default=None)
 
@@ -40,13 +41,15 @@ def adapter_for(asked: str | None, tenants: Tenants | None) -> str | None:
     """The adapter that answers in this context.
 
     Args:
-        asked: a reference, by the call or the model; None for the tenant's own.
+        asked: a reference, by the call or the model; "base" for none; None for the tenant's own.
         tenants: None where there are none: then whatever was asked for.
 
     Raises:
         ConfigurationError: a tenant is set that is not among them.
         UnknownAdapterError: the adapter is another tenant's. Its name is not told apart from one that does not exist.
     """
+    if asked == BASE:
+        return None
     if tenants is None:
         return asked
     name = current_tenant()
