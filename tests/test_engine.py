@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import importlib.util
 import logging
 import random
 import threading
 import time
+import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,13 +23,16 @@ from models import HELD_OUT, Voice
 
 from llama_index_hybridmem.bells import LoopBell, ThreadBell
 from llama_index_hybridmem.errors import (
+    CancelledGenerationError,
+    ConfigurationError,
     EngineBusyError,
     EngineClosedError,
     GenerationError,
 )
+from llama_index_hybridmem.llms import engine as engine_room
 from llama_index_hybridmem.llms.adapter_files import open_adapter
 from llama_index_hybridmem.llms.adapter_version import AdapterVersion, version_of
-from llama_index_hybridmem.llms.engine import Engine, EngineOptions
+from llama_index_hybridmem.llms.engine import Engine, EngineOptions, engine_of
 from llama_index_hybridmem.llms.request import Options, Piece, Request, Result, blocking
 
 if TYPE_CHECKING:
@@ -632,3 +638,177 @@ def test_impossible_prompts_are_refused_before_the_model(llama: Base, engine: En
     with pytest.raises(GenerationError, match="prompt has"):
         answer(engine, Request(prompt, Options()))
     assert engine.stats().steps == steps
+
+
+# -- prefixes ------------------------------------------------------------------------------------------------------
+
+
+def test_prefixes_of_adapters(
+    llama: Base, plain: Mapping[str, AdapterVersion], exotic: Mapping[str, AdapterVersion]
+) -> None:
+    """Plain, exclusive and mixed: the tokens with reuse are those without, and no adapter takes another's keys."""
+    everybody = [None, plain["acme"], plain["delta"], exotic["gusto"], exotic["haven"], exotic["indigo"]]
+    text = "Please write a long answer about the river. " * 2
+    with engine_on(llama, prefix_tokens=0) as engine:
+        alone = [answer(engine, asked(llama, text, one)) for one in everybody]
+        assert {one.reused_tokens for one in alone} == {0}
+    with engine_on(llama) as engine:
+        for expected in (0, len(llama.ids(text)) - 1):  # nobody finds what another left
+            found = [answer(engine, asked(llama, text, one)) for one in everybody]
+            assert [ids_of(one) for one in found] == [ids_of(one) for one in alone]
+            assert {one.reused_tokens for one in found} == {expected}
+        mixed = together(engine, [asked(llama, text, one) for one in everybody * 2])
+        assert [ids_of(one) for one in mixed] == [ids_of(one) for one in alone * 2]
+
+
+def test_a_shared_beginning_is_computed_once_for_an_adapter(
+    llama: Base, plain: Mapping[str, AdapterVersion], engine: Engine
+) -> None:
+    """Rows of one adapter that begin alike: their common part is one row wide, and the answers are right."""
+    shapes: list[tuple[int, ...]] = []
+    answer(engine, asked(llama, "x", plain["acme"]))
+    handle = llama.model.get_input_embeddings().register_forward_pre_hook(
+        lambda _, inputs: shapes.append(tuple(inputs[0].shape))
+    )
+    texts = [
+        f"Please write a long answer about the river. Do not hurry. {ending}" for ending in ("One", "Two", "Three")
+    ]
+    results = together(engine, [asked(llama, text, plain["acme"]) for text in texts])
+    handle.remove()
+    assert [one.text for one in results if isinstance(one, Result)] == [said(plain["acme"])] * 3
+    wide = [shape for shape in shapes if shape[1] > 1]
+    assert [rows for rows, _ in wide] == [1, 3]
+    assert wide[0][1] > 2 * wide[1][1]
+
+
+# -- the thread and the model --------------------------------------------------------------------------------------
+
+
+def test_the_thread_ends_when_idle_and_starts_again(
+    llama: Base, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that comes at any time is answered: while the thread works, as it ends, after it ended."""
+    monkeypatch.setattr(engine_room, "_IDLE_S", 0.0005)
+    chance = random.Random(0)
+
+    def client(_: int) -> None:
+        for _ in range(40):
+            assert answer(engine, asked(llama, "x", max_new_tokens=1)).tokens
+            time.sleep(chance.random() * 0.002)
+
+    from_threads(3, client)
+    assert settled(lambda: engine._thread is None)
+    first = answer(engine, asked(llama, "x"))
+    assert first.text == answer(engine, asked(llama, "x")).text
+
+
+def test_a_model_that_nobody_holds_is_freed(
+    llama: Base, plain: Mapping[str, AdapterVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Engine and model go when the last holder does; a model that stays has lost its hooks with its engine."""
+    monkeypatch.setattr(engine_room, "_IDLE_S", 0.001)
+
+    def served(model: Any) -> weakref.ref[Engine]:
+        engine = engine_of(model, llama.tokenizer)
+        assert engine_of(model, llama.tokenizer) is engine
+        assert answer(engine, asked(llama, "x", plain["acme"])).text == said(plain["acme"])
+        assert settled(lambda: engine._thread is None)
+        return weakref.ref(engine)
+
+    def used_twice() -> weakref.ref[Any]:
+        model = copy.deepcopy(llama.model)
+        for _ in range(2):
+            gone = served(model)
+            gc.collect()
+            assert settled(lambda gone=gone: gone() is None)  # its thread's last lines
+            assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+        return weakref.ref(model)
+
+    gone = used_twice()
+    gc.collect()
+    assert gone() is None
+
+
+def test_one_model_has_one_engine(llama: Base) -> None:
+    """Whoever asks shares it, unless with other settings; after it was closed there is another."""
+    engine = engine_of(llama.model, llama.tokenizer, {"slots": 3})
+    assert engine_of(llama.model, llama.tokenizer) is engine
+    with pytest.raises(ConfigurationError, match="slots=3; asked for 4"):
+        engine_of(llama.model, llama.tokenizer, {"slots": 4})
+    engine.close()
+    other = engine_of(llama.model, llama.tokenizer, {"slots": 4})
+    assert other is not engine
+    assert answer(other, asked(llama, "x")).tokens
+    other.close()
+
+
+def test_close_from_the_engines_own_thread(llama: Base) -> None:
+    """A task may close it: nothing hangs, what waits is told."""
+    with engine_on(llama) as engine:
+        with held(engine):
+            closing = engine.call(engine.close)
+            waiting = admit(engine, asked(llama, "x"))
+        closing.result(LIMIT_S)
+        assert isinstance(outcome(waiting), EngineClosedError)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.002, 0.01])
+def test_close_at_any_time_resolves_everything(
+    llama: Base, plain: Mapping[str, AdapterVersion], seconds: float
+) -> None:
+    """Threads that ask without a break while the engine closes: each gets its right answer or EngineClosedError."""
+    with engine_on(llama, queue_size=2) as engine:
+
+        def client(number: int) -> None:
+            adapter = list(plain.values())[number]
+            while True:
+                try:
+                    assert answer(engine, asked(llama, "x", adapter)).text == said(adapter)
+                except EngineClosedError:
+                    return
+
+        def closer(number: int) -> None:
+            if number < 4:
+                client(number)
+            else:
+                time.sleep(seconds)
+                engine.close()
+
+        from_threads(5, closer)
+
+
+def test_a_model_that_cannot_be_served_is_refused(llama: Base) -> None:
+    """In training mode, or with PEFT's adapters on it already."""
+    import peft
+
+    model = copy.deepcopy(llama.model).train()
+    with pytest.raises(ConfigurationError, match="training mode"):
+        Engine(model, llama.tokenizer)
+    with warnings.catch_warnings():  # PEFT asks transformers by a name that is going away
+        warnings.simplefilter("ignore", FutureWarning)
+        wrapped = peft.get_peft_model(model.eval(), peft.LoraConfig(target_modules=["q_proj"]))
+    with pytest.raises(ConfigurationError, match="PEFT"):
+        Engine(wrapped, llama.tokenizer)
+    with pytest.raises(ConfigurationError, match="slots=0"):
+        EngineOptions(slots=0)
+
+
+def test_users_own_calls_beside_the_engine_are_the_bases(
+    llama: Base, plain: Mapping[str, AdapterVersion], exotic: Mapping[str, AdapterVersion], engine: Engine
+) -> None:
+    """The user's own forward passes, while adapters answer in the engine's thread, are the base's to the bit."""
+    import torch
+
+    ids = torch.tensor([llama.ids("Hello!")])
+    with torch.inference_mode():
+        before = llama.model(ids).logits
+    endless = {"max_new_tokens": 300, "processors": (never_end(llama),)}
+    for adapter in (plain["acme"], exotic["gusto"], exotic["haven"]):
+        request = admit(engine, asked(llama, "x", adapter, **endless))
+        assert settled(lambda: engine.stats().leases == 1)
+        for _ in range(10):
+            with torch.inference_mode():
+                assert torch.equal(llama.model(ids).logits, before)
+        assert not request.ticket.done
+        engine.cancel(request)
+        assert isinstance(outcome(request), CancelledGenerationError)
