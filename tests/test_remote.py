@@ -215,8 +215,15 @@ def test_an_adapter_brings_its_prompts_and_defaults(server: OpenAIServer, make: 
     texts = make(registry, is_chat_model=False)
     texts.complete("Hi", adapter="formal")
     assert last_body(server)["prompt"] == "Be formal.\n\n<<Hi>>"
-    texts.complete("Hi", formatted=True, adapter="formal")
-    assert last_body(server)["prompt"] == "Hi"
+    texts.complete("Hi", formatted=True, adapter="formal")  # as LlamaIndex sends its prompts: trained with, too
+    assert last_body(server)["prompt"] == "Be formal.\n\n<<Hi>>"
+    llm.complete("Hi", formatted=True, adapter="formal")
+    assert last_body(server)["messages"] == [{"role": "user", "content": "Hi"}]
+    llm.complete("Hi", adapter="formal", system_prompt="Be brief.")
+    assert last_body(server)["messages"][0]["content"] == "Be brief."
+    llm.with_adapter("formal").predict(PromptTemplate("Hi"))
+    assert last_body(server)["messages"][0]["content"] == "Be formal."
+    assert llm.with_adapter("formal").metadata.num_output == 7
 
 
 def test_a_view_answers_with_its_adapter(make: Make, registry: AdapterRegistry) -> None:
@@ -226,7 +233,7 @@ def test_a_view_answers_with_its_adapter(make: Make, registry: AdapterRegistry) 
     assert who(view.complete("x")) == registry.get("legal").sha256
     assert who(view.complete("x", adapter="brand")) == registry.get("brand").sha256
     assert who(llm.complete("x")) == "base"
-    assert who(view.with_adapter(None).complete("x")) == "base"
+    assert who(view.with_adapter(None).complete("x")) == who(view.complete("x", adapter="base")) == "base"
     assert (view.metadata.model_name, llm.metadata.model_name) == ("tiny+legal", "tiny")
     assert llm.loaded() == view.loaded() == sorted([registry.get("legal").id, registry.get("brand").id])
 
@@ -236,8 +243,11 @@ def test_a_tenant_gets_its_own_and_no_other_s(make: Make, registry: AdapterRegis
     llm = make(registry, tenants={"acme": ["brand"], "law": ["legal"]})
     with tenant("law"):
         assert who(llm.complete("x")) == registry.get("legal").sha256
-        with pytest.raises(UnknownAdapterError):
+        with pytest.raises(UnknownAdapterError, match="known: legal$"):
             llm.complete("x", adapter="brand")
+        with pytest.raises(UnknownAdapterError, match="known: legal$"):
+            llm.complete("x", adapter="nobody-s")
+        assert llm.metadata.model_name == "tiny+legal"
         stream = llm.stream_complete("x")
     assert who(list(stream)[-1].text) == registry.get("legal").sha256
 
