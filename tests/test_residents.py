@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from adapter_zoo import CONFIG, WEIGHTS, ZOO
 from models import Voice
-from test_engine import Base, answer, asked, engine_on, exotic, llama, plain, said, together, version
+from test_engine import Base, answer, asked, engine_on, exotic, llama, plain, said, settled, together, version
 
 from llama_index_hybridmem.errors import AdapterRefusedError, told
 from llama_index_hybridmem.llms.adapter_files import open_adapter
@@ -57,7 +57,7 @@ def test_the_whole_zoo_is_refused(
             assert good.text == said(plain["acme"])
             if kind.found_by != "probe":
                 assert {"acme", "bravo"} == set(engine.stats().loaded), name
-        assert engine.stats().leases == 0
+        assert settled(lambda: engine.stats().leases == 0)
         assert len(engine.stats().loaded) <= 2
         with torch.inference_mode():
             assert torch.equal(llama.model(ids).logits, before)

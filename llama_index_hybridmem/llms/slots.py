@@ -13,7 +13,6 @@ The hooks act in the thread that called `applied`, and nowhere else: a user's ow
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import ConfigurationError, GenerationError
+from llama_index_hybridmem.llms.layers import Delta, Override, adapted, dense, twin_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,29 +44,11 @@ class _Bank:
 
 
 @dataclass(frozen=True)
-class _Override:
-    """What an exclusive adapter does to a module beside adding: a twin of other weights, or DoRA's gain."""
-
-    twin: Any = None
-    gain: Tensor | None = None
-
-
-@dataclass(frozen=True)
 class _Slot:
     """What lies in a slot: every module's rank, and the overrides of an exclusive adapter."""
 
     ranks: Mapping[str, int]
-    overrides: Mapping[str, _Override]
-
-
-@dataclass(frozen=True)
-class _Delta:
-    """What one module adds in the batch at hand: A and B side by side, and where a row must not see a column."""
-
-    a: Tensor | None
-    b: Tensor | None
-    hidden: Tensor | None
-    override: _Override | None
+    overrides: Mapping[str, Override]
 
 
 class SlotPool:
@@ -90,7 +72,7 @@ class SlotPool:
         self._hooks: dict[str, Any] = {}
         self._slots: dict[int, _Slot] = {}
         self._stacks: tuple[tuple[int, ...], dict[str, tuple[Tensor, Tensor, Tensor]]] = ((), {})
-        self._deltas: dict[str, _Delta] = {}
+        self._deltas: dict[str, Delta] = {}
         self._thread: int | None = None
         self._width = 0  # tokens a row of the batch at hand
 
@@ -150,7 +132,7 @@ class SlotPool:
         finally:
             self._thread, self._deltas = None, {}
 
-    def _plan(self, used: tuple[int, ...], rows: Sequence[int]) -> dict[str, _Delta]:
+    def _plan(self, used: tuple[int, ...], rows: Sequence[int]) -> dict[str, Delta]:
         import torch
 
         if self._stacks[0] != used:
@@ -169,9 +151,9 @@ class SlotPool:
                     row_slots = torch.tensor(rows, device=a.device)
                     masks[key] = (row_slots[:, None] != owners[None, :])[:, None, :]
                 hidden = masks[key]
-            deltas[module] = _Delta(a, b, hidden, overrides.get(module))
+            deltas[module] = Delta(a, b, hidden, overrides.get(module))
         for module, override in overrides.items():
-            deltas.setdefault(module, _Delta(None, None, None, override))
+            deltas.setdefault(module, Delta(None, None, None, override))
         return deltas
 
     def _stacked(self, used: tuple[int, ...]) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
@@ -207,7 +189,7 @@ class SlotPool:
         weight = self._modules[part.module].weight
         # a quantised weight is packed into integers: its products come in the model's own type
         kind = {"device": weight.device, "dtype": weight.dtype if weight.is_floating_point() else self._model.dtype}
-        inner, outer = _width(part, self._modules[part.module])
+        inner, outer = width_of(part, self._modules[part.module])
         wider = _Bank(
             torch.zeros(self.size, part.rank, inner, **kind), torch.zeros(self.size, outer, part.rank, **kind)
         )
@@ -219,16 +201,16 @@ class SlotPool:
         self._hook(part.module)
         return wider
 
-    def _saved(self, layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, _Override]:
+    def _saved(self, layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, Override]:
         """Modules that the adapter brings whole."""
         found: dict[str, dict[str, Tensor]] = {}
         for parameter, key in layout.saved.items():
             module, _, name = parameter.rpartition(".")
             own = self._modules[module].get_parameter(name)
             found.setdefault(module, {})[name] = tensors[key].to(own.device, own.dtype, copy=True)
-        return {module: _Override(_twin(self._modules[module], weights)) for module, weights in found.items()}
+        return {module: Override(twin_of(self._modules[module], weights)) for module, weights in found.items()}
 
-    def _gains(self, slot: int, layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, _Override]:
+    def _gains(self, slot: int, layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, Override]:
         """DoRA: the module's whole weight is scaled to a learned length, row by row (arXiv 2402.09353, eq. 5)."""
         import torch
 
@@ -238,10 +220,10 @@ class SlotPool:
                 continue
             module, bank = self._modules[part.module], self._banks[part.module]
             delta = bank.b[slot, :, : part.rank].float() @ bank.a[slot, : part.rank].float()
-            length = torch.linalg.norm(_dense(module, self._model.dtype).float() + delta, dim=1)
+            length = torch.linalg.norm(dense(module, self._model.dtype).float() + delta, dim=1)
             gain = tensors[part.magnitude].flatten().to(length) / length
             bank.b[slot, :, : part.rank].mul_(gain[:, None].to(bank.b.dtype))
-            gains[part.module] = _Override(gain=gain.to(bank.b.dtype))
+            gains[part.module] = Override(gain=gain.to(bank.b.dtype))
         return gains
 
     def _hook(self, module: str) -> None:
@@ -259,85 +241,6 @@ class SlotPool:
             if self._thread != threading.get_ident():
                 return None
             delta = self._deltas.get(module)
-            return None if delta is None else _adapted(layer, args, named, output, delta, self._width)
+            return None if delta is None else adapted(layer, args, named, output, delta, self._width)
 
         return hook
-
-
-def _adapted(
-    layer: Any, args: tuple[Any, ...], named: dict[str, Any], output: Tensor, delta: _Delta, width: int
-) -> Tensor:
-    """A module's output as the rows' adapters have it."""
-    import torch.nn.functional as functional
-
-    if (override := delta.override) is not None:
-        output = _overridden(layer, args, named, output, override)
-    if delta.a is None:
-        return output
-    x = args[0] if args else next(iter(named.values()))
-    if _is_embedding(layer):  # the ids choose columns of A; Gemma's embeddings scale what they give
-        inner = functional.embedding(x, delta.a.t()) * getattr(layer, "embed_scale", 1.0)
-    else:
-        inner = functional.linear(x.to(delta.a.dtype), delta.a)
-    return _added(output, inner, delta, width)
-
-
-def _added(output: Tensor, inner: Tensor, delta: _Delta, width: int) -> Tensor:
-    assert delta.b is not None
-    if (hidden := delta.hidden) is not None:
-        if inner.dim() == 2:  # OPT and routers of experts put all rows' tokens into one
-            hidden = hidden.expand(-1, width, -1).flatten(0, 1)
-        inner = inner.masked_fill(hidden, 0)  # not a product: zero times infinity would reach other rows
-    flat, columns = output.reshape(-1, output.shape[-1]), inner.reshape(-1, inner.shape[-1])
-    if flat.dtype != columns.dtype:
-        return output + (inner @ delta.b.t()).to(output.dtype)
-    return flat.addmm(columns, delta.b.t()).view_as(output)
-
-
-def _overridden(
-    layer: Any, args: tuple[Any, ...], named: dict[str, Any], output: Tensor, override: _Override
-) -> Tensor:
-    if override.twin is not None:
-        own: Tensor = type(override.twin).forward(override.twin, *args, **named)
-        return own
-    if override.gain is None:
-        return output
-    bias = getattr(layer, "bias", None)
-    return output * override.gain if bias is None else (output - bias) * override.gain + bias
-
-
-def _twin(module: Any, weights: Mapping[str, Tensor]) -> Any:
-    """A module with other weights, whatever it computes; weights exchanged in place would reach other threads."""
-    twin = copy.copy(module)
-    twin._parameters = {**module._parameters, **weights}
-    twin.__dict__.pop("forward", None)  # accelerate's, which is bound to the module itself
-    return twin
-
-
-def _is_embedding(module: Any) -> bool:
-    return hasattr(module, "num_embeddings")
-
-
-def _width(part: LoraPart, module: Any) -> tuple[int, int]:
-    """Columns of A and rows of B."""
-    if part.kind == "embedding":
-        return int(module.num_embeddings), int(module.embedding_dim)
-    if hasattr(module, "in_features"):
-        return int(module.in_features), int(module.out_features)
-    inner, outer = module.weight.shape  # Conv1D of GPT-2 keeps its weight the other way round
-    return int(inner), int(outer)
-
-
-def _dense(module: Any, dtype: Any) -> Tensor:
-    """A linear layer's weight, (out, in); of a quantised one, what it makes of the unit vectors.
-
-    Not by unpacking: bitsandbytes packs 4 bits anew when a CPU first computes with them, and unpacks that wrongly.
-    """
-    import torch
-
-    if module.weight.is_floating_point():
-        weight: Tensor = module.weight if hasattr(module, "in_features") else module.weight.t()
-        return weight
-    units = torch.eye(module.in_features, dtype=dtype, device=module.weight.device)
-    columns: Tensor = module.forward(units)
-    return (columns if module.bias is None else columns - module.bias).t()
