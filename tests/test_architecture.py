@@ -33,6 +33,7 @@ PURE = {
     "llms.adapter_names",
     "llms.batching",
     "llms.compatibility",
+    "llms.conformance",
     "llms.dialects",
     "llms.fingerprints",
     "llms.tool_calls",

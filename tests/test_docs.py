@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
+from models import Voice
 from readme_tree import README, redrawn
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+LONG = {"03_many_brands_one_model"}  # trains three adapters: run by tests/soak/test_lora_soak.py
+EXAMPLES = [path for path in sorted((ROOT / "examples").glob("*.py")) if path.stem not in LONG]
 
 # A fenced block, and before it perhaps a comment with the reason why it is not run.
 BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>.+?) -->\n)?^```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -23,8 +27,16 @@ DOCUMENTS = {
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's folder with a few documents; the code of the docs runs there."""
+def workplace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, llama_folder: Path, llama_voices: dict[str, Voice]
+) -> Path:
+    """A user's folder with a few documents, a base model and two adapters; the code of the docs runs there."""
+    shutil.copytree(llama_folder, tmp_path / "base-model")
+    for name in ("acme", "bravo"):
+        shutil.copytree(llama_voices[name].folder, tmp_path / "adapters" / name)
+        config = tmp_path / "adapters" / name / "adapter_config.json"  # trained on the base under that name
+        said = {**json.loads(config.read_text(encoding="utf-8")), "base_model_name_or_path": "base-model"}
+        config.write_text(json.dumps(said), encoding="utf-8")
     (tmp_path / "docs").mkdir()
     for name, text in DOCUMENTS.items():
         (tmp_path / "docs" / name).write_text(text, encoding="utf-8")
