@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,13 +39,14 @@ pytestmark = pytest.mark.skipif(
 
 REQUESTS = 10_000
 THREADS, TASKS = 24, 24
-QUEUE, SLOTS = 16, 3
+QUEUE, SLOTS = 16, 4
 PATIENCE_S = 1200.0
 """A watchdog, not a limit: what is not done by then hangs."""
 POISONED = 50  # one in so many
-BAD_TOKEN = "\x00"  # the model fails at it, and with it the whole batch that it is in
+BAD_TOKEN, BAD_ID = "\x00", 188  # the model fails at it, and with it the whole batch that it is in
 PROMPTS = (*HELD_OUT, *(ask for ask, _ in PAIRS[:5]))
 LIMIT = 12
+PLAIN, EXCLUSIVE = ("acme", "bravo", "cairn", "delta", "ember"), ("gusto", "haven")
 FLIPPED = "brand"  # a name whose version changes all the time
 SEEDS = 3
 
@@ -56,6 +57,13 @@ class Poison(Exception):
 
 def _raise(_: Any, __: Any) -> Any:
     raise Poison
+
+
+def _derail(written: Sequence[int], logits: Any) -> Any:
+    """Makes the model write what it cannot read, in the midst of a batch."""
+    if written:
+        logits[BAD_ID] = 1e9
+    return logits
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,8 @@ class Plan:
             chosen |= {"adapter": None, "temperature": 1.0, "seed": self.seed}
         if self.poison == "processor":
             chosen["logits_processor"] = [_raise]
+        if self.poison == "step":
+            chosen["logits_processor"] = [_derail]
         return chosen
 
     @property
@@ -95,11 +105,16 @@ class Plan:
         return {"token": BAD_TOKEN + self.prompt, "length": self.prompt + "x" * 600}.get(self.poison, self.prompt)
 
 
-def plan(number: int, adapters: list[str]) -> Plan:
+def plan(number: int) -> Plan:
     """The request of a number."""
     chance = random.Random(number)
-    poison = chance.choice(("processor", "token", "length", "unknown", "refused")) if number % POISONED == 7 else ""
-    adapter = {"unknown": "nobody", "refused": "broken"}.get(poison, chance.choice([*adapters, FLIPPED, None]))
+    poison = (
+        chance.choice(("step", "step", "token", "processor", "length", "unknown", "refused"))
+        if number % POISONED == 7
+        else ""
+    )
+    asked = chance.choice([*PLAIN, *PLAIN, FLIPPED, None] if chance.random() < 0.92 else EXCLUSIVE)
+    adapter = {"unknown": "nobody", "refused": "broken"}.get(poison, asked)
     return Plan(
         adapter=adapter,
         prompt=chance.choice(PROMPTS),
@@ -113,6 +128,7 @@ def plan(number: int, adapters: list[str]) -> Plan:
 ENDS: Mapping[str, type[Exception]] = {
     "processor": GenerationError,
     "token": GenerationError,
+    "step": GenerationError,
     "length": ContextOverflowError,
     "unknown": UnknownAdapterError,
     "refused": AdapterRefusedError,
@@ -245,10 +261,8 @@ def registry(
 ) -> AdapterRegistry:
     """Seven adapters, two of them exclusive, a name with two versions, and one whose file was damaged since."""
     registry = AdapterRegistry(tmp_path / "registry")
-    for name in ("acme", "bravo", "cairn", "delta", "ember"):
-        registry.add(llama_voices[name].folder, name, base=llama_folder)
-    for name in ("gusto", "haven"):
-        registry.add(exotic_voices[name].folder, name, base=llama_folder)
+    for name in (*PLAIN, *EXCLUSIVE):
+        registry.add((llama_voices | exotic_voices)[name].folder, name, base=llama_folder)
     for voice in (llama_voices["fjord"], exotic_voices["indigo"]):
         registry.add(voice.folder, FLIPPED, base=llama_folder)
     weights = registry.add(llama_voices["acme"].folder, "broken").folder / "adapter_model.safetensors"
@@ -265,12 +279,12 @@ def llm(registry: AdapterRegistry, llama_folder: Path, monkeypatch: pytest.Monke
 
     model = AutoModelForCausalLM.from_pretrained(llama_folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(llama_folder)
-    (bad,) = tokenizer(BAD_TOKEN, add_special_tokens=False)["input_ids"]
+    assert tokenizer(BAD_TOKEN, add_special_tokens=False)["input_ids"] == [BAD_ID]
     forward = model.forward
 
     @functools.wraps(forward)
     def failing(*args: Any, **kwargs: Any) -> Any:
-        if (kwargs["input_ids"] == bad).any():
+        if (kwargs["input_ids"] == BAD_ID).any():
             raise RuntimeError("the model cannot read this")
         return forward(*args, **kwargs)
 
@@ -347,17 +361,16 @@ def test_every_request_gets_its_own_adapter(
     """No wrong adapter, no hang, a bounded queue; poison harms its own request; then nothing is left over."""
     voices = llama_voices | exotic_voices
     before = base_logits(llm)
-    named = [name for name in registry.names() if name not in (FLIPPED, "broken")]
     versions = dict(zip((one.id for one in registry.versions(FLIPPED)), ("indigo", "fjord"), strict=True))
     judge = Judge(llm, voices, versions)
     steps, count = llm.stats().steps, volume(REQUESTS)
 
     def in_thread(number: int) -> None:
-        from_thread(llm, judge, plan(number, named), number)
+        from_thread(llm, judge, plan(number), number)
 
     with flipping(registry), ThreadPoolExecutor(THREADS) as pool:
         threads = [pool.submit(in_thread, number) for number in range(0, count, 2)]
-        asyncio.run(on_loop(lambda n: from_loop(llm, judge, plan(n, named), n), range(1, count, 2)))
+        asyncio.run(on_loop(lambda n: from_loop(llm, judge, plan(n), n), range(1, count, 2)))
         for future in threads:
             future.result(PATIENCE_S)
 
