@@ -22,8 +22,6 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -33,7 +31,9 @@ from typing import Any
 import numpy as np
 import torch
 from _lora_arms import Ours, Peft, Plain, at_once, llamaindex, merged
+from _lora_loading import our_loading, peft_loading
 from _lora_models import load, medium, prompts, write_adapters
+from _lora_setting import Setting, judged
 from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
@@ -43,36 +43,8 @@ GOALS = {
     "ours, mixed batch of 8 over 4 adapters": {"float32": 1.25, "bfloat16": 1.6},
     "ours, active adapter": {"float32": 1.12, "bfloat16": 1.3},
 }
-LOAD_MS, LOAD_GROWTH = 20.0, 1.2
 
 Arms = dict[str, tuple[str, Callable[[], Any]]]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What one run measures with."""
-
-    base: Path
-    adapters: dict[str, Path]
-    device: str
-    tokens: int
-    prompt: int
-    rounds: int
-
-    def say(self, dtype: str, row: str, **found: Any) -> None:
-        """Print a row."""
-        print(json.dumps({"base": self.base.name, "dtype": dtype, "row": row, **found}), flush=True)
-
-    def spent(self, call: Callable[[], Any]) -> tuple[Any, float]:
-        """Run a call; its result and the CPU seconds of the process, or on a GPU those of the clock."""
-        clock = time.process_time if self.device == "cpu" else _synchronized
-        began = clock()
-        return call(), clock() - began
-
-
-def _synchronized() -> float:
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 class Bench:
@@ -132,7 +104,7 @@ class Bench:
             counted = {number: spent for number, spent in seconds[row].items() if number}
             ratio = statistics.median(spent / seconds[baseline][number] for number, spent in counted.items())
             found = {"ms": round(1e3 * statistics.median(counted.values())), "to": baseline, "ratio": round(ratio, 3)}
-            self.say(row, **found, **_judged(ratio, GOALS.get(row, {}).get(self.dtype)))
+            self.say(row, **found, **judged(ratio, GOALS.get(row, {}).get(self.dtype)))
 
     def exactness(self) -> None:
         """Compare what rows of a mixed batch say with what they say alone, token by token."""
@@ -180,96 +152,6 @@ class Bench:
         self.exactness()
         self.simultaneous()
         self.ours.llm.close()
-
-
-def our_loading(setting: Setting, dtype: str) -> None:
-    """Measure an adapter's way into memory, with one and with all loaded; in a fresh process, for memory's sake."""
-    names = list(setting.adapters)
-    ours = Ours(*load(setting.base, dtype, setting.device), setting.tokens, setting.adapters, len(names))
-    ours.one("w1 w2")  # what comes with the first answer is no adapter's
-    before = _resident()
-    times = [setting.spent(lambda name=name: ours.llm.pin(name))[1] for name in names]
-    grown = _grown(before, len(names))
-    few, many = (statistics.median(_reload(setting, ours, names, count)) for count in (1, len(names) - 1))
-    say = partial(setting.say, dtype)
-    say("ours, first load, checked and probed", ms=_ms(statistics.median(times[1:])))
-    say("ours, load with 1 loaded", ms=_ms(few), **_judged(1e3 * few, LOAD_MS))
-    say(
-        f"ours, load with {len(names) - 1} loaded",
-        ms=_ms(many),
-        ratio=round(many / few, 2),
-        **_judged(many / few, LOAD_GROWTH),
-    )
-    slot = ours.llm.stats().adapter_bytes / len(names)
-    say("ours, memory of an adapter", resident_mb=grown, tensors_mb=_mb(slot))
-
-
-def _reload(setting: Setting, ours: Ours, names: list[str], count: int) -> list[float]:
-    """Seconds of loading an adapter that was checked before, beside so many others; nine times."""
-    engine = ours.llm.engine()
-    residents = engine.residents
-
-    def evict(name: str) -> None:
-        weights = ours.adapters.get(name).weights_sha256
-        engine.call(lambda: residents.evict(weights)).result()
-
-    def hold(name: str) -> None:
-        version = ours.adapters.get(name)
-        engine.call(lambda: residents.hold(version, False)).result()
-
-    for name in names:
-        (hold if name in names[: count + 1] else evict)(name)
-    times = []
-    for place in range(9):
-        name = names[place % (count + 1)]
-        evict(name)
-        times.append(setting.spent(lambda name=name: hold(name))[1])
-    return times
-
-
-def peft_loading(setting: Setting, dtype: str) -> None:
-    """Measure PEFT's load_adapter likewise."""
-    from peft import PeftModel
-
-    (name, folder), *rest = setting.adapters.items()
-    base, _ = load(setting.base, dtype, setting.device)
-    model = PeftModel.from_pretrained(base, str(folder), adapter_name=name)
-    before = _resident()
-    times = [setting.spent(lambda n=n, folder=folder: model.load_adapter(str(folder), n))[1] for n, folder in rest]
-    grown = _grown(before, len(rest))
-    few, many = statistics.median(times[:3]), statistics.median(times[-3:])
-    setting.say(dtype, "PEFT, load with 1 loaded", ms=_ms(few))
-    setting.say(dtype, f"PEFT, load with {len(rest)} loaded", ms=_ms(many), ratio=round(many / few, 2))
-    tensors = sum(weights.nbytes for name, weights in model.named_parameters() if "lora_" in name)
-    setting.say(dtype, "PEFT, memory of an adapter", resident_mb=grown, tensors_mb=_mb(tensors / len(setting.adapters)))
-
-
-def _ms(seconds: float) -> float:
-    return round(1e3 * seconds, 1)
-
-
-def _judged(value: float, goal: float | None) -> dict[str, Any]:
-    return {} if goal is None else {"goal": goal, "met": value <= goal}
-
-
-def _mb(size: float) -> float:
-    return round(size / 1e6, 1)
-
-
-def _grown(before: int | None, adapters: int) -> float | None:
-    """Megabytes of resident memory that each of so many adapters added."""
-    after = _resident()
-    return None if before is None or after is None else _mb((after - before) / adapters)
-
-
-def _resident() -> int | None:
-    """Bytes of anonymous memory that the process holds; None where the system does not say."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-    except OSError:
-        return None
-    lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    return 1024 * int(lines["RssAnon"].split()[0]) if "RssAnon" in lines else None
 
 
 def _margins(answer: Any) -> list[float]:
