@@ -10,7 +10,7 @@ CACHE_VARIABLE = "HYBRIDMEM_CACHE"
 
 
 def cache_folder() -> Path:
-    """The folder that ``HYBRIDMEM_CACHE`` names, else the platform's cache folder for this package; it may not exist."""
+    """The folder that ``HYBRIDMEM_CACHE`` names, else the platform's cache folder for us; it may not exist yet."""
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named).expanduser()
     if sys.platform == "darwin":

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from test_engine import admit, answer, held, ids_of, outcome, settled, together
 
-from llama_index_hybridmem.llms.engine import Engine, EngineOptions
+from llama_index_hybridmem.llms.engine import Engine
+from llama_index_hybridmem.llms.engine_options import EngineOptions
 from llama_index_hybridmem.llms.request import Options, Request, Result
 
 pytestmark = pytest.mark.skipif(

@@ -32,7 +32,8 @@ from llama_index_hybridmem.errors import (
 from llama_index_hybridmem.llms import engine as engine_room
 from llama_index_hybridmem.llms.adapter_files import open_adapter
 from llama_index_hybridmem.llms.adapter_version import AdapterVersion, version_of
-from llama_index_hybridmem.llms.engine import Engine, EngineOptions, engine_of
+from llama_index_hybridmem.llms.engine import Engine, engine_of
+from llama_index_hybridmem.llms.engine_options import EngineOptions
 from llama_index_hybridmem.llms.request import Options, Piece, Request, Result, blocking
 
 if TYPE_CHECKING:
@@ -444,7 +445,7 @@ def test_the_queue_is_bounded(llama: Base) -> None:
             threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(8)]
             for thread in threads:
                 thread.start()
-            assert settled(lambda: len(engine._outside) == 6)
+            assert settled(lambda: engine._line.outside == 6)
             assert engine.stats().waiting == 2
         for thread in threads:
             thread.join(LIMIT_S)
@@ -507,7 +508,7 @@ def test_close_resolves_everything(llama: Base, plain: Mapping[str, AdapterVersi
         threads = [threading.Thread(target=outside, daemon=True) for _ in range(3)]
         for thread in threads:
             thread.start()
-        assert settled(lambda: len(engine._outside) == 3)
+        assert settled(lambda: engine._line.outside == 3)
         from_threads(2, lambda _: engine.close())
         for thread in threads:
             thread.join(LIMIT_S)
@@ -623,8 +624,8 @@ def test_a_tokenizer_that_fails_fails_its_own_row(
             logits[7] = 1e4
         return logits
 
-    monkeypatch.setattr(engine, "tokenizer", copy.copy(llama.tokenizer))
-    monkeypatch.setattr(engine.tokenizer, "decode", fails)
+    monkeypatch.setattr(engine._running, "_tokenizer", copy.copy(llama.tokenizer))
+    monkeypatch.setattr(engine._running._tokenizer, "decode", fails)
     bad = asked(llama, "x", plain["acme"], processors=(seven,))
     failed, fine = together(engine, [bad, copy_of(drawn)])
     assert isinstance(failed, GenerationError)

@@ -175,6 +175,18 @@ def test_a_processor_that_fails_fails_its_own_row(process: Any, error: type[Exce
         assert isinstance(found[1], Token)
 
 
+def test_a_processor_of_transformers_is_called_as_there() -> None:
+    """It gets rows, and the prompt in front of the answer: its penalty counts both."""
+    from transformers import RepetitionPenaltyLogitsProcessor
+
+    logits = some_logits(1)
+    best = int(logits[0].argmax())
+    options = Options(processors=(RepetitionPenaltyLogitsProcessor(1000.0),))
+    ours = chosen(logits, [Sampler(options, prompt=[best])], [[]])
+    second = int(logits[0].topk(2).indices[1])
+    assert [token.id for token in ours] == [second]
+
+
 def test_processors_see_what_is_written_and_cannot_change_it() -> None:
     """They get the answer so far, as ids that are theirs to keep."""
     seen: list[Sequence[int]] = []

@@ -15,7 +15,8 @@ from llama_index.core.llms.llm import default_completion_to_prompt
 from llama_index_hybridmem.errors import AdapterRefusedError, ConfigurationError, UnknownAdapterError, told
 from llama_index_hybridmem.llms.adapter_version import AdapterVersion
 from llama_index_hybridmem.llms.call_options import options_of
-from llama_index_hybridmem.llms.engine import Engine, EngineOptions, engine_of
+from llama_index_hybridmem.llms.engine import Engine, engine_of
+from llama_index_hybridmem.llms.engine_options import EngineOptions
 from llama_index_hybridmem.llms.folder_adapters import FolderAdapters
 from llama_index_hybridmem.llms.loading import Base
 from llama_index_hybridmem.llms.prompting import Overflow, continued, fitted, in_template, with_system

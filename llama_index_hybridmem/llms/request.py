@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Processor = Callable[[Sequence[int], "Tensor"], "Tensor"]
-"""Takes the ids written so far (without the prompt) and the next token's logits, (vocabulary,); returns logits."""
+"""Takes the ids written so far (without the prompt) and the next token's logits, (vocabulary,); returns logits. A
+`LogitsProcessor` of transformers is called as there: ids of prompt and answer, (1, tokens); logits, (1, vocabulary)."""
 
 
 @dataclass(frozen=True)

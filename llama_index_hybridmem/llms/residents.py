@@ -74,7 +74,7 @@ class Residents:
         self.pool = SlotPool(model, slots)
         self._model = model
         self._tokenizer = tokenizer
-        self._names = tuple(names)
+        self._names = set(names)
         self._logits = logits
         self._loaded: dict[str, Resident] = {}
         self._checked: dict[str, tuple[tuple[int, ...], AdapterFiles, Layout]] = {}
@@ -85,6 +85,10 @@ class Residents:
     def record(self) -> BaseRecord:
         """What adapters must have been made for."""
         return record_of(self._model, self._tokenizer)
+
+    def also_called(self, names: Sequence[str]) -> None:
+        """Further names of the base that an adapter's config may give."""
+        self._names |= set(names)
 
     def loaded(self) -> list[Resident]:
         """The adapters in the slots, least recently used first."""
@@ -191,7 +195,7 @@ class Residents:
             "tokenizer_sha256": version.tokenizer_sha256 or files.tokenizer_sha256,
             "chat_template_sha256": version.chat_template_sha256 or files.chat_template_sha256,
         }
-        check_base(made_for, self.record, files.config, place, self._names, **beside)
+        check_base(made_for, self.record, files.config, place, sorted(self._names), **beside)
         return files, lay_out(files.config, files.shapes, self._modules, self._parameters, str(files.weights))
 
     @cached_property

@@ -55,9 +55,16 @@ class Sampler:
 
     def _processed(self, logits: Tensor, written: Sequence[int]) -> Tensor:
         """What the caller's processors make of the logits; they get copies, which they may change in place."""
+        import torch
+        from transformers import LogitsProcessor
+
         logits, ids = logits.clone(), tuple(written)
         for process in self.options.processors:
-            logits = process(ids, logits)
+            if isinstance(process, LogitsProcessor):  # transformers' own form: rows, and the prompt before the answer
+                read = torch.tensor([[*self._prompt, *ids]], device=logits.device)
+                logits = process(read, logits[None])[0]
+            else:
+                logits = process(ids, logits)
         if not float(logits.max()) > -math.inf:  # nor if it is NaN, which argmax would take for the largest
             raise GenerationError("a processor left no token that can be chosen")
         return logits
