@@ -62,7 +62,7 @@ class Database:
         finally:
             self._idle.put(connection)
             if self._closed:
-                _close_all(self._writer, self._idle)
+                _close_idle(self._idle)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -136,6 +136,11 @@ class Database:
 
 def _close_all(writer: sqlite3.Connection, idle: queue.LifoQueue[sqlite3.Connection]) -> None:
     writer.close()
+    _close_idle(idle)
+
+
+def _close_idle(idle: queue.LifoQueue[sqlite3.Connection]) -> None:
+    """Close each connection once: two threads that close the same one at a time abort Python 3.10."""
     while not idle.empty():
         try:
             idle.get_nowait().close()
