@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from llama_index_hybridmem.llms.folder_adapters import FolderAdapters
+from llama_index_hybridmem.llms.adapters.folders import FolderAdapters
 from llama_index_hybridmem.llms.local import LoraHuggingFaceLLM
 
 Texts = Sequence[str]

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from .graph.transform import EntityGraphTransform
     from .index import HybridMemoryIndex
     from .live import LiveSource
+    from .llms.adapters.registry import AdapterRegistry
     from .llms.local import LoraHuggingFaceLLM
-    from .llms.registry import AdapterRegistry
-    from .llms.remote import RemoteLoraLLM
+    from .llms.remote.llm import RemoteLoraLLM
     from .llms.tenancy import tenant
     from .memory_block import HybridMemoryBlock
     from .query_engine import HybridRouterQueryEngine
@@ -62,7 +62,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AdapterRegistry": "llms.registry",
+    "AdapterRegistry": "llms.adapters.registry",
     "Bm25Encoder": "vector.sparse",
     "EntityGraphRetriever": "graph.retriever",
     "EntityGraphTransform": "graph.transform",
@@ -77,7 +77,7 @@ _HOMES = {
     "LoraHuggingFaceLLM": "llms.local",
     "MiniLMEmbedding": "encoder",
     "QdrantEdgeVectorStore": "vector.store",
-    "RemoteLoraLLM": "llms.remote",
+    "RemoteLoraLLM": "llms.remote.llm",
     "Route": "routing.decision",
     "RouteDecision": "routing.decision",
     "RouteSettings": "routing.table",

@@ -15,11 +15,11 @@ import pytest
 from adapter_zoo import CONFIG, WEIGHTS, ZOO, write_adapter
 
 from llama_index_hybridmem.errors import AdapterRefusedError, ConfigurationError
-from llama_index_hybridmem.llms.adapter_config import AdapterConfig
-from llama_index_hybridmem.llms.adapter_files import AdapterFiles, check_copies, open_adapter, read_tensors
-from llama_index_hybridmem.llms.adapter_layout import Layout, lay_out
-from llama_index_hybridmem.llms.base_record import modules_of, parameters_of, record_of, record_of_folder
-from llama_index_hybridmem.llms.compatibility import BaseRecord, check_base
+from llama_index_hybridmem.llms.adapters.base_record import modules_of, parameters_of, record_of, record_of_folder
+from llama_index_hybridmem.llms.adapters.compatibility import BaseRecord, check_base
+from llama_index_hybridmem.llms.adapters.config import AdapterConfig
+from llama_index_hybridmem.llms.adapters.files import AdapterFiles, check_copies, open_adapter, read_tensors
+from llama_index_hybridmem.llms.adapters.layout import Layout, lay_out
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("torch", "transformers", "peft", "safetensors")),

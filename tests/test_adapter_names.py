@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_hybridmem.errors import AdapterNameError
-from llama_index_hybridmem.llms.adapter_names import (
+from llama_index_hybridmem.llms.adapters.names import (
     Reference,
     check_alias,
     check_name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_index_hybridmem.llms.batching import Limits, Seat, alike, joining
+from llama_index_hybridmem.llms.serving.batching import Limits, Seat, alike, joining
 
 SEATS = st.lists(
     st.builds(

@@ -17,7 +17,7 @@ pytest.importorskip("transformers", reason="needs the extra 'lora'")
 from adapters_by_hand import write_adapter
 from test_cli import Result, run
 
-from llama_index_hybridmem.llms.registry import AdapterRegistry
+from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry
 
 Command = Callable[..., Result]
 

@@ -13,10 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_hybridmem.errors import AdapterRefusedError
-from llama_index_hybridmem.llms.adapter_config import AdapterConfig, read_config
-from llama_index_hybridmem.llms.adapter_layout import Layout, ModuleShape, lay_out
-from llama_index_hybridmem.llms.compatibility import BaseRecord, check_base
-from llama_index_hybridmem.llms.fingerprints import sample_places, template_sha256, vocabulary_of, vocabulary_sha256
+from llama_index_hybridmem.llms.adapters.compatibility import BaseRecord, check_base
+from llama_index_hybridmem.llms.adapters.config import AdapterConfig, read_config
+from llama_index_hybridmem.llms.adapters.fingerprints import (
+    sample_places,
+    template_sha256,
+    vocabulary_of,
+    vocabulary_sha256,
+)
+from llama_index_hybridmem.llms.adapters.layout import Layout, ModuleShape, lay_out
 
 PLAIN = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}
 # What PEFT 0.21.2 writes for LoraConfig(r=8): every key with its default.

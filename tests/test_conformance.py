@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_index_hybridmem.llms.conformance import Probe, distance, judge
+from llama_index_hybridmem.llms.remote.conformance import Probe, distance, judge
 
 probes = st.lists(st.tuples(st.sampled_from("abc"), st.floats(-5, 0)), max_size=6).map(
     lambda pairs: Probe(tuple(token for token, _ in pairs), tuple(value for _, value in pairs))

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from test_engine import admit, answer, held, ids_of, outcome, settled, together
 
-from llama_index_hybridmem.llms.engine import Engine
-from llama_index_hybridmem.llms.engine_options import EngineOptions
-from llama_index_hybridmem.llms.request import Options, Request, Result
+from llama_index_hybridmem.llms.serving.engine import Engine
+from llama_index_hybridmem.llms.serving.options import EngineOptions
+from llama_index_hybridmem.llms.serving.request import Options, Request, Result
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")), reason="needs the extra 'lora'"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_hybridmem.errors import ConfigurationError, RemoteModelError
-from llama_index_hybridmem.llms.dialects import DIALECTS, Served, dialect_of, find_served, seen_by_server
+from llama_index_hybridmem.llms.remote.dialects import DIALECTS, Served, dialect_of, find_served, seen_by_server
 
 BASE = "org/base-7b"
 

@@ -29,12 +29,12 @@ from llama_index_hybridmem.errors import (
     EngineClosedError,
     GenerationError,
 )
-from llama_index_hybridmem.llms import engine as engine_room
-from llama_index_hybridmem.llms.adapter_files import open_adapter
-from llama_index_hybridmem.llms.adapter_version import AdapterVersion, version_of
-from llama_index_hybridmem.llms.engine import Engine, engine_of
-from llama_index_hybridmem.llms.engine_options import EngineOptions
-from llama_index_hybridmem.llms.request import Options, Piece, Request, Result, blocking
+from llama_index_hybridmem.llms.adapters.files import open_adapter
+from llama_index_hybridmem.llms.adapters.version import AdapterVersion, version_of
+from llama_index_hybridmem.llms.serving import engine as engine_room
+from llama_index_hybridmem.llms.serving.engine import Engine, engine_of
+from llama_index_hybridmem.llms.serving.options import EngineOptions
+from llama_index_hybridmem.llms.serving.request import Options, Piece, Request, Result, blocking
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -47,8 +47,8 @@ from llama_index_hybridmem.errors import (
 )
 from llama_index_hybridmem.events import AdapterFallbackEvent
 from llama_index_hybridmem.llms import loading
+from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry
 from llama_index_hybridmem.llms.local import LoraHuggingFaceLLM
-from llama_index_hybridmem.llms.registry import AdapterRegistry
 from llama_index_hybridmem.llms.tenancy import tenant
 from llama_index_hybridmem.query_engine import HybridRouterQueryEngine
 from llama_index_hybridmem.routing.decision import Route

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_index_hybridmem.llms.prefixes import Layers, PrefixStore, common
+from llama_index_hybridmem.llms.serving.prefixes import Layers, PrefixStore, common
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the extra 'lora'")
 

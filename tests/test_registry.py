@@ -32,8 +32,8 @@ from llama_index_hybridmem.errors import (
     StoreError,
     UnknownAdapterError,
 )
-from llama_index_hybridmem.llms.adapter_aliases import Aliases
-from llama_index_hybridmem.llms.registry import AdapterRegistry, AdapterVersion, FolderAdapters
+from llama_index_hybridmem.llms.adapters.aliases import Aliases
+from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry, AdapterVersion, FolderAdapters
 
 TESTS = Path(__file__).parent
 
@@ -197,7 +197,7 @@ def test_files_that_change_while_they_are_copied_are_refused(
 ) -> None:
     """What was checked is what is kept: a training that writes meanwhile is noticed."""
     folder, other = made(1.0), made(2.0)
-    copy = "llama_index_hybridmem.llms.registry_folder.shutil.copyfile"
+    copy = "llama_index_hybridmem.llms.adapters.registry_folder.shutil.copyfile"
     monkeypatch.setattr(copy, lambda source, target: Path(target).write_bytes((other / Path(source).name).read_bytes()))
     with pytest.raises(AdapterRefusedError, match="changed while they were being copied"):
         registry.add(folder, "brand")
@@ -228,8 +228,8 @@ def test_get_reads_a_record_once(
     def fail(*_: object) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr("llama_index_hybridmem.llms.registry_folder.read_version", fail)
-    monkeypatch.setattr("llama_index_hybridmem.llms.adapter_aliases.Aliases.from_json", fail)
+    monkeypatch.setattr("llama_index_hybridmem.llms.adapters.registry_folder.read_version", fail)
+    monkeypatch.setattr("llama_index_hybridmem.llms.adapters.aliases.Aliases.from_json", fail)
     assert registry.get("brand") is found
 
 
@@ -240,7 +240,7 @@ def test_files_are_hashed_once(
     version = registry.add(made(), "brand")
     other = AdapterRegistry(registry.path)
     files = other.verify(version)
-    monkeypatch.setattr("llama_index_hybridmem.llms.folder_adapters.open_adapter", lambda folder: 1 / 0)
+    monkeypatch.setattr("llama_index_hybridmem.llms.adapters.folders.open_adapter", lambda folder: 1 / 0)
     assert other.verify(version) == files
 
 
@@ -512,7 +512,7 @@ def test_damaged_aliases_are_refused_and_can_be_set_anew(registry: AdapterRegist
 KILLS = """
     import json, os, shutil, signal, sys
     from pathlib import Path
-    import llama_index_hybridmem.llms.registry as room
+    import llama_index_hybridmem.llms.adapters.registry as room
     from llama_index_hybridmem.errors import UnknownAdapterError
 
     room.static_checks = lambda *_: ()  # they write nothing, and torch takes seconds to load
@@ -602,7 +602,7 @@ def test_a_kill_at_any_step_loses_nothing(tmp_path: Path, made: Callable[..., Pa
 ADDER = """
     import sys
     from pathlib import Path
-    import llama_index_hybridmem.llms.registry as room
+    import llama_index_hybridmem.llms.adapters.registry as room
 
     room.static_checks = lambda *_: ()
     registry, mine = room.AdapterRegistry(sys.argv[1]), sys.argv[2:]
@@ -658,22 +658,27 @@ def test_a_change_waits_for_another_and_says_when_it_gives_up(
 
 
 def test_threads_read_while_aliases_move(registry: AdapterRegistry, made: Callable[..., Path]) -> None:
-    """Readers see one version or the other, never an error or a mixture, while versions come and go."""
+    """Readers see one version or the other, never a mixture, nor an error unless what they hold is removed."""
     versions = [registry.add(made(value), "brand") for value in (1.0, 2.0)]
-    done = threading.Event()
+    done, removing = threading.Event(), threading.Event()
 
     def read() -> None:
         while not done.is_set():
             found = registry.get("brand")
             assert found in versions
-            assert registry.verify(found).sha256 == found.weights_sha256
+            try:
+                assert registry.verify(found).sha256 == found.weights_sha256
+            except AdapterRefusedError:
+                assert found == versions[0]
+                assert removing.is_set()
 
     with ThreadPoolExecutor(4) as pool:
         readers = [pool.submit(read) for _ in range(4)]
         try:
             for number in range(10):
                 registry.alias("brand", "latest", versions[number % 2].sha256)
-            registry.remove(versions[0].id)  # nothing stands for it: readers do not miss it
+            removing.set()
+            registry.remove(versions[0].id)  # nothing stands for it: who asks anew does not miss it
         finally:
             done.set()
     for reader in readers:

@@ -35,8 +35,8 @@ from llama_index_hybridmem.errors import (
     RemoteModelError,
     UnknownAdapterError,
 )
-from llama_index_hybridmem.llms.registry import AdapterRegistry
-from llama_index_hybridmem.llms.remote import RemoteLoraLLM
+from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry
+from llama_index_hybridmem.llms.remote.llm import RemoteLoraLLM
 from llama_index_hybridmem.llms.tenancy import tenant
 
 KEY = "sk-very-secret-0123456789"

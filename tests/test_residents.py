@@ -16,10 +16,10 @@ from models import Voice
 from test_engine import Base, answer, asked, engine_on, exotic, llama, plain, said, settled, together, version
 
 from llama_index_hybridmem.errors import AdapterRefusedError, told
-from llama_index_hybridmem.llms.adapter_files import open_adapter
-from llama_index_hybridmem.llms.adapter_version import AdapterVersion, version_of
-from llama_index_hybridmem.llms.engine import Engine
-from llama_index_hybridmem.llms.request import Request, Result
+from llama_index_hybridmem.llms.adapters.files import open_adapter
+from llama_index_hybridmem.llms.adapters.version import AdapterVersion, version_of
+from llama_index_hybridmem.llms.serving.engine import Engine
+from llama_index_hybridmem.llms.serving.request import Request, Result
 
 __all__ = ["exotic", "llama", "plain"]  # fixtures
 pytestmark = pytest.mark.skipif(

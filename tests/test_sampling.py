@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_hybridmem.errors import GenerationError
-from llama_index_hybridmem.llms.request import Options, Token
-from llama_index_hybridmem.llms.sampling import Sampler, _nucleus, next_tokens
+from llama_index_hybridmem.llms.serving.request import Options, Token
+from llama_index_hybridmem.llms.serving.sampling import Sampler, _nucleus, next_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor

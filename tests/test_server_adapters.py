@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from llama_index_hybridmem.errors import RemoteModelError
-from llama_index_hybridmem.llms.server_adapters import ServerAdapters
+from llama_index_hybridmem.llms.remote.residents import ServerAdapters
 
 
 class Shelf:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llama_index_hybridmem.errors import ConfigurationError, GenerationError
-from llama_index_hybridmem.llms.adapter_files import open_adapter, read_tensors
-from llama_index_hybridmem.llms.adapter_layout import Layout, lay_out
-from llama_index_hybridmem.llms.base_record import modules_of, parameters_of
-from llama_index_hybridmem.llms.slots import BASE, SlotPool
+from llama_index_hybridmem.llms.adapters.base_record import modules_of, parameters_of
+from llama_index_hybridmem.llms.adapters.files import open_adapter, read_tensors
+from llama_index_hybridmem.llms.adapters.layout import Layout, lay_out
+from llama_index_hybridmem.llms.serving.slots import BASE, SlotPool
 
 if TYPE_CHECKING:
     from torch import Tensor

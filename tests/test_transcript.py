@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_index_hybridmem.llms.transcript import Transcript
+from llama_index_hybridmem.llms.serving.transcript import Transcript
 
 SPECIAL = b"\x00"  # a piece that a decoder skips, as tokenizers skip special tokens
 

@@ -16,8 +16,8 @@ from .options import Json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..llms.adapter_files import AdapterFiles
-    from ..llms.registry import AdapterRegistry, AdapterVersion
+    from ..llms.adapters.files import AdapterFiles
+    from ..llms.adapters.registry import AdapterRegistry, AdapterVersion
 
 VARIABLE = "HYBRIDMEM_ADAPTERS"
 
@@ -126,7 +126,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Run every check of an adapter against its base; with --probe in memory, too."""
-    from ..llms.adapter_checks import base_of, static_checks
+    from ..llms.adapters.checks import base_of, static_checks
     from . import screen
 
     passed: list[str] = []
@@ -157,7 +157,7 @@ def alias(
     as_json: Json = False,
 ) -> None:
     """Let an alias stand for a version."""
-    from ..llms.adapter_names import parse
+    from ..llms.adapters.names import parse
 
     wanted = parse(reference)
     version = _open(registry).alias(wanted.name, alias, wanted.version)
@@ -171,7 +171,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Let an alias stand for what it stood for before."""
-    from ..llms.adapter_names import parse
+    from ..llms.adapters.names import parse
 
     wanted = parse(reference)
     version = _open(registry).rollback(wanted.name, wanted.version)
@@ -196,7 +196,7 @@ def remove(
 
 
 def _open(folder: Path | None) -> AdapterRegistry:
-    from ..llms.registry import AdapterRegistry
+    from ..llms.adapters.registry import AdapterRegistry
 
     if folder is None and (named := os.environ.get(VARIABLE)):
         folder = Path(named).expanduser()
@@ -220,7 +220,7 @@ def _option(given: str) -> tuple[str, Any]:
 
 def _files(target: str, registry: Path | None) -> AdapterFiles:
     """What is checked: a version as the registry has it, else the folder of that name."""
-    from ..llms.adapter_files import open_adapter
+    from ..llms.adapters.files import open_adapter
 
     try:
         opened = _open(registry)

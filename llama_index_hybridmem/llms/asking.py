@@ -13,18 +13,18 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import default_completion_to_prompt
 
 from llama_index_hybridmem.errors import AdapterRefusedError, ConfigurationError, UnknownAdapterError, told
-from llama_index_hybridmem.llms.adapter_version import AdapterVersion
+from llama_index_hybridmem.llms.adapters.folders import FolderAdapters
+from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry, Adapters
+from llama_index_hybridmem.llms.adapters.version import AdapterVersion
 from llama_index_hybridmem.llms.call_options import options_of
-from llama_index_hybridmem.llms.engine import Engine, engine_of
-from llama_index_hybridmem.llms.engine_options import EngineOptions
-from llama_index_hybridmem.llms.folder_adapters import FolderAdapters
 from llama_index_hybridmem.llms.loading import Base
 from llama_index_hybridmem.llms.prompting import Overflow, continued, fitted, in_template, with_system
-from llama_index_hybridmem.llms.registry import AdapterRegistry, Adapters
 from llama_index_hybridmem.llms.rendering import encode, render
-from llama_index_hybridmem.llms.request import Request
 from llama_index_hybridmem.llms.responses import Responses
 from llama_index_hybridmem.llms.sending import Asked
+from llama_index_hybridmem.llms.serving.engine import Engine, engine_of
+from llama_index_hybridmem.llms.serving.options import EngineOptions
+from llama_index_hybridmem.llms.serving.request import Request
 from llama_index_hybridmem.llms.tenancy import adapter_for, own_adapters
 from llama_index_hybridmem.llms.tool_messages import offered
 

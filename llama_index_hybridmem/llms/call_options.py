@@ -11,7 +11,7 @@ from types import UnionType
 from typing import Any
 
 from llama_index_hybridmem.errors import ConfigurationError
-from llama_index_hybridmem.llms.request import Options
+from llama_index_hybridmem.llms.serving.request import Options
 
 _NAMES = [option.name for option in fields(Options)]
 _OTHER_NAMES = {

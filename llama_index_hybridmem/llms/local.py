@@ -30,12 +30,12 @@ from llama_index_hybridmem.branches import in_thread
 from llama_index_hybridmem.errors import ConfigurationError, GenerationError
 from llama_index_hybridmem.llms.asking import AskingLLM, Prompt, adapters_of
 from llama_index_hybridmem.llms.call_options import unknown_option
-from llama_index_hybridmem.llms.engine import EngineStats
 from llama_index_hybridmem.llms.existing_llm import fields_of
 from llama_index_hybridmem.llms.loading import Base, Loaded, Source, as_text, dtype_name
 from llama_index_hybridmem.llms.rendering import tool_specs
-from llama_index_hybridmem.llms.request import Piece, blocking
 from llama_index_hybridmem.llms.sending import Asked, astream, last, stream
+from llama_index_hybridmem.llms.serving.engine import EngineStats
+from llama_index_hybridmem.llms.serving.request import Piece, blocking
 from llama_index_hybridmem.llms.tool_calls import takes_tools
 from llama_index_hybridmem.llms.tool_messages import selections_in, with_one_call
 

@@ -10,7 +10,7 @@ from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, L
 from llama_index_instrumentation import get_dispatcher
 
 from llama_index_hybridmem.events import AdapterFallbackEvent
-from llama_index_hybridmem.llms.request import Piece, Request, Result, Token
+from llama_index_hybridmem.llms.serving.request import Piece, Request, Result, Token
 from llama_index_hybridmem.llms.tool_calls import before_calls, parse_tool_calls
 from llama_index_hybridmem.llms.tool_messages import answer_of
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 
 from llama_index_hybridmem.bells import LoopBell, ThreadBell
-from llama_index_hybridmem.llms.engine import Engine
-from llama_index_hybridmem.llms.request import Piece, Request, blocking
 from llama_index_hybridmem.llms.responses import Responses
+from llama_index_hybridmem.llms.serving.engine import Engine
+from llama_index_hybridmem.llms.serving.request import Piece, Request, blocking
 
 R = TypeVar("R", CompletionResponse, ChatResponse)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from llama_index_hybridmem.errors import ConfigurationError, UnknownAdapterError
-from llama_index_hybridmem.llms.adapter_names import BASE
+from llama_index_hybridmem.llms.adapters.names import BASE
 
 _TENANT: ContextVar[str | None] = ContextVar("hybridmem_tenant", default=None)
 

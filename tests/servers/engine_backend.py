@@ -9,9 +9,9 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage
 
 from llama_index_hybridmem.errors import AdapterRefusedError
-from llama_index_hybridmem.llms.adapter_files import AdapterFiles
-from llama_index_hybridmem.llms.adapter_version import AdapterVersion
-from llama_index_hybridmem.llms.folder_adapters import FolderAdapters
+from llama_index_hybridmem.llms.adapters.files import AdapterFiles
+from llama_index_hybridmem.llms.adapters.folders import FolderAdapters
+from llama_index_hybridmem.llms.adapters.version import AdapterVersion
 from llama_index_hybridmem.llms.local import LoraHuggingFaceLLM
 from servers.openai_server import Answer, Prompt, Token
 

@@ -28,9 +28,9 @@ from llama_index_hybridmem.errors import (
     GenerationError,
     UnknownAdapterError,
 )
-from llama_index_hybridmem.llms.engine import EngineStats
+from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry
 from llama_index_hybridmem.llms.local import LoraHuggingFaceLLM
-from llama_index_hybridmem.llms.registry import AdapterRegistry
+from llama_index_hybridmem.llms.serving.engine import EngineStats
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("peft", "torch", "transformers", "safetensors")),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError
-from llama_index_hybridmem.llms.adapter_names import HASH_DIGITS, check_alias, looks_like_a_hash
+from llama_index_hybridmem.llms.adapters.names import HASH_DIGITS, check_alias, looks_like_a_hash
 
 FORMAT = 1
 REMEMBERED = 100

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from llama_index_hybridmem.errors import AdapterRefusedError
-from llama_index_hybridmem.llms.adapter_config import AdapterConfig, read_config
-from llama_index_hybridmem.llms.adapter_layout import Layout, LoraPart, ModuleShape, lay_out
+from llama_index_hybridmem.llms.adapters.config import AdapterConfig, read_config
+from llama_index_hybridmem.llms.adapters.layout import Layout, LoraPart, ModuleShape, lay_out
 
 __all__ = [
     "AdapterConfig",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..errors import AdapterNameError
+from llama_index_hybridmem.errors import AdapterNameError
 
 LATEST = "latest"
 SHOWN_DIGITS = 8

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import ConfigurationError, GenerationError
-from llama_index_hybridmem.llms.layers import Delta, Override, adapted, dense, twin_of, width_of
+from llama_index_hybridmem.llms.serving.layers import Delta, Override, adapted, dense, twin_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llama_index_hybridmem.llms.adapter_layout import Layout, LoraPart
+    from llama_index_hybridmem.llms.adapters.layout import Layout, LoraPart
 
 BASE = -1
 """The slot of a row without an adapter."""

@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import AdapterRefusedError, ConfigurationError, GenerationError, told
-from llama_index_hybridmem.llms.batching import Seat, alike, joining
-from llama_index_hybridmem.llms.decoding import Batch, Forward, Row, failed
-from llama_index_hybridmem.llms.engine_options import EngineOptions
-from llama_index_hybridmem.llms.prefixes import Layers, PrefixStore, common
-from llama_index_hybridmem.llms.request import Request
-from llama_index_hybridmem.llms.residents import Resident, Residents
-from llama_index_hybridmem.llms.sampling import Sampler
-from llama_index_hybridmem.llms.slots import BASE
-from llama_index_hybridmem.llms.transcript import Transcript
+from llama_index_hybridmem.llms.serving.batching import Seat, alike, joining
+from llama_index_hybridmem.llms.serving.decoding import Batch, Forward, Row, failed
+from llama_index_hybridmem.llms.serving.options import EngineOptions
+from llama_index_hybridmem.llms.serving.prefixes import Layers, PrefixStore, common
+from llama_index_hybridmem.llms.serving.request import Request
+from llama_index_hybridmem.llms.serving.residents import Resident, Residents
+from llama_index_hybridmem.llms.serving.sampling import Sampler
+from llama_index_hybridmem.llms.serving.slots import BASE
+from llama_index_hybridmem.llms.serving.transcript import Transcript
 
 if TYPE_CHECKING:
     from torch import Tensor

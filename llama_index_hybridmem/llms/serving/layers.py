@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llama_index_hybridmem.llms.adapter_layout import LoraPart
+    from llama_index_hybridmem.llms.adapters.layout import LoraPart
 
 
 @dataclass(frozen=True)

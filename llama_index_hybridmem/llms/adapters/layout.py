@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llama_index_hybridmem.errors import AdapterRefusedError
-from llama_index_hybridmem.llms.adapter_config import AdapterConfig
+from llama_index_hybridmem.llms.adapters.config import AdapterConfig
 
 PREFIX = "base_model.model."
 ALL_LINEAR = "all-linear"

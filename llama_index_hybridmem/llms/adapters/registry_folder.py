@@ -20,11 +20,11 @@ from typing import Any
 
 from llama_index_hybridmem.disk import LOCK_NAME, FolderLock, atomic_write_text, make_folder, on_disk, sync_folder
 from llama_index_hybridmem.errors import AdapterNameError, AdapterRefusedError, StoreError, StoreLockedError
-from llama_index_hybridmem.llms.adapter_aliases import Aliases
-from llama_index_hybridmem.llms.adapter_files import CONFIG_FILE, WEIGHTS_FILE, AdapterFiles, open_adapter
-from llama_index_hybridmem.llms.adapter_names import HASH_DIGITS, check_name, looks_like_a_hash
-from llama_index_hybridmem.llms.adapter_version import RECORD, AdapterVersion, as_text, damaged, read_version
-from llama_index_hybridmem.llms.folder_adapters import state_of
+from llama_index_hybridmem.llms.adapters.aliases import Aliases
+from llama_index_hybridmem.llms.adapters.files import CONFIG_FILE, WEIGHTS_FILE, AdapterFiles, open_adapter
+from llama_index_hybridmem.llms.adapters.folders import state_of
+from llama_index_hybridmem.llms.adapters.names import HASH_DIGITS, check_name, looks_like_a_hash
+from llama_index_hybridmem.llms.adapters.version import RECORD, AdapterVersion, as_text, damaged, read_version
 
 ALIASES = "aliases.json"
 CHANGING = ".changing"

@@ -18,7 +18,7 @@ from llama_index_hybridmem.errors import CancelledGenerationError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llama_index_hybridmem.llms.adapter_version import AdapterVersion
+    from llama_index_hybridmem.llms.adapters.version import AdapterVersion
 
 T = TypeVar("T")
 Processor = Callable[[Sequence[int], "Tensor"], "Tensor"]

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llama_index_hybridmem.errors import AdapterNameError, ConfigurationError, UnknownAdapterError
-from llama_index_hybridmem.llms.adapter_checks import base_of, static_checks
-from llama_index_hybridmem.llms.adapter_files import AdapterFiles, open_adapter
-from llama_index_hybridmem.llms.adapter_names import LATEST, SHOWN_DIGITS, Reference, check_alias, check_name, parse
-from llama_index_hybridmem.llms.adapter_version import AdapterVersion, version_of
-from llama_index_hybridmem.llms.folder_adapters import FolderAdapters, OpenedAdapters
-from llama_index_hybridmem.llms.registry_folder import RegistryFolder
+from llama_index_hybridmem.llms.adapters.checks import base_of, static_checks
+from llama_index_hybridmem.llms.adapters.files import AdapterFiles, open_adapter
+from llama_index_hybridmem.llms.adapters.folders import FolderAdapters, OpenedAdapters
+from llama_index_hybridmem.llms.adapters.names import LATEST, SHOWN_DIGITS, Reference, check_alias, check_name, parse
+from llama_index_hybridmem.llms.adapters.registry_folder import RegistryFolder
+from llama_index_hybridmem.llms.adapters.version import AdapterVersion, version_of
 
 __all__ = ["AdapterRegistry", "AdapterVersion", "Adapters", "FolderAdapters"]
 
@@ -156,9 +156,9 @@ class AdapterRegistry:
 
         Args:
             folder: as PEFT's ``save_pretrained`` wrote it; its configuration and its safetensors file are copied.
-            name: see `adapter_names.check_name`.
+            name: see `names.check_name`.
             base: a model's folder, or (model, tokenizer); None leaves the comparison to whoever loads the adapter.
-            aliases: see `adapter_names.check_alias`.
+            aliases: see `names.check_alias`.
             also_known_as: further names of the base, for adapters that only name theirs.
             description: for people.
             prompt_template: must hold ``{prompt}``, which stands for the user's text.
@@ -196,7 +196,7 @@ class AdapterRegistry:
 
         Args:
             name: the adapter's.
-            alias: see `adapter_names.check_alias`.
+            alias: see `names.check_alias`.
             version: another alias, eight or more digits of a hash, or a whole reference to this adapter.
 
         Returns:

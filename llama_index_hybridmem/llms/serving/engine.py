@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 
 from llama_index_hybridmem.bells import Bell
 from llama_index_hybridmem.errors import ConfigurationError, EngineBusyError, EngineClosedError, GenerationError
-from llama_index_hybridmem.llms.engine_options import EngineOptions
-from llama_index_hybridmem.llms.request import Request
-from llama_index_hybridmem.llms.residents import Residents
-from llama_index_hybridmem.llms.running import Running
-from llama_index_hybridmem.llms.waiting import WaitingLine
+from llama_index_hybridmem.llms.serving.options import EngineOptions
+from llama_index_hybridmem.llms.serving.request import Request
+from llama_index_hybridmem.llms.serving.residents import Residents
+from llama_index_hybridmem.llms.serving.running import Running
+from llama_index_hybridmem.llms.serving.waiting import WaitingLine
 
 logger = logging.getLogger(__name__)
 

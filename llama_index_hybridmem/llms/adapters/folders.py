@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llama_index_hybridmem.errors import AdapterRefusedError, UnknownAdapterError
-from llama_index_hybridmem.llms.adapter_files import (
+from llama_index_hybridmem.llms.adapters.files import (
     CONFIG_FILE,
     RECORD_FILE,
     TEMPLATE_FILE,
@@ -16,8 +16,8 @@ from llama_index_hybridmem.llms.adapter_files import (
     AdapterFiles,
     open_adapter,
 )
-from llama_index_hybridmem.llms.adapter_names import LATEST, check_name, parse
-from llama_index_hybridmem.llms.adapter_version import AdapterVersion, version_of
+from llama_index_hybridmem.llms.adapters.names import LATEST, check_name, parse
+from llama_index_hybridmem.llms.adapters.version import AdapterVersion, version_of
 
 _READ = (CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE, TOKENIZER_FILE, TEMPLATE_FILE)
 
@@ -92,7 +92,7 @@ class OpenedAdapters:
         """Open a folder.
 
         Raises:
-            AdapterRefusedError: see `adapter_files.open_adapter`.
+            AdapterRefusedError: see `files.open_adapter`.
         """
         state = [state_of(folder / name) for name in _READ]  # before reading: what changes meanwhile is read again
         known = self._known.get(folder)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llama_index_hybridmem.errors import GenerationError
-from llama_index_hybridmem.llms.request import Options, Token
+from llama_index_hybridmem.llms.serving.request import Options, Token
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from llama_index_hybridmem.errors import ConfigurationError
-from llama_index_hybridmem.llms.batching import Limits
+from llama_index_hybridmem.llms.serving.batching import Limits
 
 
 @dataclass(frozen=True)

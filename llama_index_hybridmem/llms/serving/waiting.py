@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from llama_index_hybridmem.bells import Bell
-from llama_index_hybridmem.llms.request import Request
+from llama_index_hybridmem.llms.serving.request import Request
 
 
 class WaitingLine:

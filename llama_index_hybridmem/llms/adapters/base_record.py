@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.extras import require
-from llama_index_hybridmem.llms.adapter_layout import ModuleShape
-from llama_index_hybridmem.llms.compatibility import BaseRecord
-from llama_index_hybridmem.llms.fingerprints import sample_places, template_sha256, vocabulary_sha256
+from llama_index_hybridmem.llms.adapters.compatibility import BaseRecord
+from llama_index_hybridmem.llms.adapters.fingerprints import sample_places, template_sha256, vocabulary_sha256
+from llama_index_hybridmem.llms.adapters.layout import ModuleShape
 
 if TYPE_CHECKING:
     import torch

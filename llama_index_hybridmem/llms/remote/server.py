@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from llama_index_hybridmem.errors import ConfigurationError, RemoteModelError, UnknownAdapterError, told
-from llama_index_hybridmem.llms.dialects import Dialect, Post, Served, find_served
+from llama_index_hybridmem.llms.remote.dialects import Dialect, Post, Served, find_served
 
 if TYPE_CHECKING:
     from openai import OpenAI

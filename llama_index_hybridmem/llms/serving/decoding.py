@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import GenerationError, HybridMemoryError, told
-from llama_index_hybridmem.llms.prefixes import Layers
-from llama_index_hybridmem.llms.request import Piece, Request, Result, Token
-from llama_index_hybridmem.llms.sampling import Sampler, next_tokens
-from llama_index_hybridmem.llms.transcript import Transcript
+from llama_index_hybridmem.llms.serving.prefixes import Layers
+from llama_index_hybridmem.llms.serving.request import Piece, Request, Result, Token
+from llama_index_hybridmem.llms.serving.sampling import Sampler, next_tokens
+from llama_index_hybridmem.llms.serving.transcript import Transcript
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,10 +23,10 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 
 from llama_index_hybridmem.branches import in_thread
 from llama_index_hybridmem.errors import RemoteModelError
-from llama_index_hybridmem.llms.conformance import Conformance, Probe
-from llama_index_hybridmem.llms.remote_asking import RemoteAskingLLM
-from llama_index_hybridmem.llms.remote_request import as_chat, as_completion
-from llama_index_hybridmem.llms.server_check import OPTIONS, PROMPTS, check, probe_of
+from llama_index_hybridmem.llms.remote.asking import RemoteAskingLLM
+from llama_index_hybridmem.llms.remote.check import OPTIONS, PROMPTS, check, probe_of
+from llama_index_hybridmem.llms.remote.conformance import Conformance, Probe
+from llama_index_hybridmem.llms.remote.requests import as_chat, as_completion
 
 if TYPE_CHECKING:
     from llama_index.core.llms.llm import ToolSelection

@@ -11,13 +11,13 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from llama_index_hybridmem.errors import ConfigurationError
-from llama_index_hybridmem.llms.dialects import dialect_of
-from llama_index_hybridmem.llms.model_server import ModelServer
-from llama_index_hybridmem.llms.openai_clients import OpenAIClients
-from llama_index_hybridmem.llms.remote_adapters import RemoteAdapters, adapters_of
-from llama_index_hybridmem.llms.remote_calls import Build, RemoteCalls
-from llama_index_hybridmem.llms.remote_request import Question, composed
-from llama_index_hybridmem.llms.server_adapters import ServerAdapters
+from llama_index_hybridmem.llms.remote.adapters import RemoteAdapters, adapters_of
+from llama_index_hybridmem.llms.remote.calls import Build, RemoteCalls
+from llama_index_hybridmem.llms.remote.clients import OpenAIClients
+from llama_index_hybridmem.llms.remote.dialects import dialect_of
+from llama_index_hybridmem.llms.remote.requests import Question, composed
+from llama_index_hybridmem.llms.remote.residents import ServerAdapters
+from llama_index_hybridmem.llms.remote.server import ModelServer
 from llama_index_hybridmem.llms.tenancy import adapter_for
 
 

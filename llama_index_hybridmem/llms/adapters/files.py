@@ -16,10 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import AdapterRefusedError
-from llama_index_hybridmem.llms.adapter_config import AdapterConfig, read_config
-from llama_index_hybridmem.llms.adapter_layout import Layout
-from llama_index_hybridmem.llms.compatibility import BaseRecord, same_values
-from llama_index_hybridmem.llms.fingerprints import sample_places, template_sha256, vocabulary_of, vocabulary_sha256
+from llama_index_hybridmem.llms.adapters.compatibility import BaseRecord, same_values
+from llama_index_hybridmem.llms.adapters.config import AdapterConfig, read_config
+from llama_index_hybridmem.llms.adapters.fingerprints import (
+    sample_places,
+    template_sha256,
+    vocabulary_of,
+    vocabulary_sha256,
+)
+from llama_index_hybridmem.llms.adapters.layout import Layout
 
 if TYPE_CHECKING:
     import torch

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.extras import require
-from llama_index_hybridmem.llms.adapter_files import AdapterFiles, read_tensors
-from llama_index_hybridmem.llms.base_record import modules_of, parameters_of, record_of, record_of_folder
-from llama_index_hybridmem.llms.compatibility import check_base, lay_out
+from llama_index_hybridmem.llms.adapters.base_record import modules_of, parameters_of, record_of, record_of_folder
+from llama_index_hybridmem.llms.adapters.compatibility import check_base, lay_out
+from llama_index_hybridmem.llms.adapters.files import AdapterFiles, read_tensors
 
 if TYPE_CHECKING:
-    from llama_index_hybridmem.llms.compatibility import BaseRecord, ModuleShape
+    from llama_index_hybridmem.llms.adapters.compatibility import BaseRecord, ModuleShape
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from llama_index_hybridmem.llms.prompting import continued, in_template, with_sy
 if TYPE_CHECKING:
     from llama_index.core.llms.llm import LLM
 
-    from llama_index_hybridmem.llms.adapter_version import AdapterVersion
+    from llama_index_hybridmem.llms.adapters.version import AdapterVersion
 
 R = TypeVar("R", ChatResponse, CompletionResponse)
 

@@ -23,12 +23,12 @@ from llama_index_hybridmem.errors import (
     told,
 )
 from llama_index_hybridmem.events import AdapterFallbackEvent
-from llama_index_hybridmem.llms.dialects import Wording, find_served
-from llama_index_hybridmem.llms.model_server import ModelServer
-from llama_index_hybridmem.llms.openai_clients import OpenAIClients
-from llama_index_hybridmem.llms.remote_adapters import RemoteAdapters, Target
-from llama_index_hybridmem.llms.remote_request import Prompt, signed
-from llama_index_hybridmem.llms.server_adapters import Resident, ServerAdapters
+from llama_index_hybridmem.llms.remote.adapters import RemoteAdapters, Target
+from llama_index_hybridmem.llms.remote.clients import OpenAIClients
+from llama_index_hybridmem.llms.remote.dialects import Wording, find_served
+from llama_index_hybridmem.llms.remote.requests import Prompt, signed
+from llama_index_hybridmem.llms.remote.residents import Resident, ServerAdapters
+from llama_index_hybridmem.llms.remote.server import ModelServer
 
 Response = ChatResponse | CompletionResponse
 R = TypeVar("R", ChatResponse, CompletionResponse)

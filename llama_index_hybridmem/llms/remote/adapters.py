@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import AdapterRefusedError, UnknownAdapterError
-from llama_index_hybridmem.llms.dialects import Dialect, seen_by_server
+from llama_index_hybridmem.llms.remote.dialects import Dialect, seen_by_server
 from llama_index_hybridmem.llms.tenancy import Tenants, own_adapters
 
 if TYPE_CHECKING:
-    from llama_index_hybridmem.llms.adapter_checks import Base
-    from llama_index_hybridmem.llms.adapter_version import AdapterVersion
-    from llama_index_hybridmem.llms.registry import Adapters
+    from llama_index_hybridmem.llms.adapters.checks import Base
+    from llama_index_hybridmem.llms.adapters.registry import Adapters
+    from llama_index_hybridmem.llms.adapters.version import AdapterVersion
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def adapters_of(given: Any) -> tuple[Known, str | dict[str, str] | None]:
         given: an `AdapterRegistry` or its folder, name to folder here or on the server, or None for whatever the server
             has.
     """
-    from llama_index_hybridmem.llms.folder_adapters import FolderAdapters
-    from llama_index_hybridmem.llms.registry import AdapterRegistry
+    from llama_index_hybridmem.llms.adapters.folders import FolderAdapters
+    from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry
 
     if given is None:
         return Known(is_open=True), None
@@ -169,7 +169,7 @@ class RemoteAdapters:
         """
         if target.version is None or self._known.versions is None:
             return
-        from llama_index_hybridmem.llms.adapter_checks import base_of, static_checks
+        from llama_index_hybridmem.llms.adapters.checks import base_of, static_checks
 
         files = self._known.versions.verify(target.version)
         if files.config.exclusive:

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import AdapterRefusedError, ConfigurationError
-from llama_index_hybridmem.llms.adapter_names import SHOWN_DIGITS
-from llama_index_hybridmem.llms.compatibility import BaseRecord
-from llama_index_hybridmem.llms.request import Options
+from llama_index_hybridmem.llms.adapters.compatibility import BaseRecord
+from llama_index_hybridmem.llms.adapters.names import SHOWN_DIGITS
+from llama_index_hybridmem.llms.serving.request import Options
 
 if TYPE_CHECKING:
-    from llama_index_hybridmem.llms.adapter_files import AdapterFiles
+    from llama_index_hybridmem.llms.adapters.files import AdapterFiles
 
 RECORD = "hybridmem.json"
-"""Beside the adapter's two files; `adapter_files.open_adapter` finds the base in it too."""
+"""Beside the adapter's two files; `files.open_adapter` finds the base in it too."""
 FORMAT = 1
 PROMPT = "{prompt}"
 
@@ -47,10 +47,10 @@ class AdapterVersion:
         made_for: the base it was checked against, or says itself that it was trained on; None where neither is known.
         added: when, in ISO 8601, UTC; "" for a folder that was never added.
         lineage: what it was made from, as its maker says; JSON values.
-        weights_sha256: of the two files alone, as `adapter_files.open_adapter` gives it: what caches of loaded weights
+        weights_sha256: of the two files alone, as `files.open_adapter` gives it: what caches of loaded weights
             and of prefixes go by.
         exclusive: whether it cannot share a batch with others (DoRA, modules_to_save).
-        tokenizer_sha256: of the vocabulary that lay beside the adapter, see `adapter_files.AdapterFiles`.
+        tokenizer_sha256: of the vocabulary that lay beside the adapter, see `files.AdapterFiles`.
         chat_template_sha256: of the chat template that lay beside the adapter.
     """
 
@@ -112,7 +112,7 @@ def version_of(
     """Make a version of an adapter's files where they lie.
 
     Args:
-        files: see `adapter_files.open_adapter`.
+        files: see `files.open_adapter`.
         name: checked by the caller.
         description: see `AdapterVersion`, as the further ones.
         prompt_template: must hold ``{prompt}``.

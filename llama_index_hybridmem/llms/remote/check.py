@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llama_index_hybridmem.branches import Call, run
-from llama_index_hybridmem.llms.conformance import Conformance, Probe, judge
+from llama_index_hybridmem.llms.remote.conformance import Conformance, Probe, judge
 
 PROMPTS = ("Write a short greeting to a customer.", "The capital of France is", "Explain why the sky is blue.")
 OPTIONS = {"temperature": 0.0, "max_tokens": 16, "logprobs": True, "top_logprobs": 1, "seed": 0}

@@ -13,25 +13,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import AdapterRefusedError
-from llama_index_hybridmem.llms.adapter_files import (
+from llama_index_hybridmem.llms.adapters.base_record import modules_of, parameters_of, record_of
+from llama_index_hybridmem.llms.adapters.compatibility import BaseRecord, check_base
+from llama_index_hybridmem.llms.adapters.files import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     check_copies,
     open_adapter,
     read_tensors,
 )
-from llama_index_hybridmem.llms.adapter_layout import Layout, lay_out
-from llama_index_hybridmem.llms.base_record import modules_of, parameters_of, record_of
-from llama_index_hybridmem.llms.compatibility import BaseRecord, check_base
-from llama_index_hybridmem.llms.slots import BASE, SlotPool
+from llama_index_hybridmem.llms.adapters.layout import Layout, lay_out
+from llama_index_hybridmem.llms.serving.slots import BASE, SlotPool
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
 
-    from llama_index_hybridmem.llms.adapter_files import AdapterFiles
-    from llama_index_hybridmem.llms.adapter_version import AdapterVersion
+    from llama_index_hybridmem.llms.adapters.files import AdapterFiles
+    from llama_index_hybridmem.llms.adapters.version import AdapterVersion
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""LoRA adapters on disk: checked, by name, in immutable versions; no model runs here."""

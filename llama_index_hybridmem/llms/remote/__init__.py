@@ -1,0 +1,1 @@
+"""The same adapters on a model server."""
