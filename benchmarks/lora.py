@@ -111,11 +111,17 @@ class Bench:
         texts, names = self.texts, [None if place % 5 == 4 else name for place, name in enumerate(self.names)]
         alone = [self.ours.one(text, name, top_logprobs=2) for text, name in zip(texts, names, strict=True)]
         mixed = self.ours.together(texts, names, top_logprobs=2)
-        kinds = [_difference(one, other) for one, other in zip(alone, mixed, strict=True)]
+        steps = [_parting(one, other) for one, other in zip(alone, mixed, strict=True)]
+        kinds = [_judge(one, step) for one, step in zip(alone, steps, strict=True)]
         found: dict[str, Any] = {"rows": len(kinds), "equal": kinds.count("equal"), "wrong": kinds.count("wrong")}
         found["unsure"] = kinds.count("unsure")
         found["distinct_answers"] = len({answer.text for answer in alone})
         found["least_margin"] = round(min(margin for one in alone for margin in _margins(one)), 5)
+        parted = [_margins(one)[step] for one, step in zip(alone, steps, strict=True) if step is not None]
+        found["widest_margin_at_a_difference"] = round(max(parted, default=0.0), 3)
+        batches = [self.plain(texts[start : start + ROWS]) for start in range(0, len(texts), ROWS)]
+        lone = [self.plain([text])[0] for text in texts]
+        found["plain_equal"] = f"{sum(map(str.__eq__, lone, sum(batches, [])))} of {len(lone)}"
         goal = "token-identical" if self.dtype == "float32" else f"identical to the first margin < {CERTAIN}"
         met = found["equal"] == len(kinds) if self.dtype == "float32" else not found["wrong"]
         if self.dtype == "float32":
@@ -158,12 +164,17 @@ def _margins(answer: Any) -> list[float]:
     return [step[0].logprob - step[1].logprob for step in answer.logprobs]
 
 
-def _difference(alone: Any, mixed: Any) -> str:
-    """Say whether two answers are equal, differ from a step on that was unsure alone, or from a certain one."""
-    for step, (one, other) in enumerate(zip(alone.logprobs, mixed.logprobs, strict=True)):
-        if one[0].token != other[0].token:
-            return "unsure" if _margins(alone)[step] < CERTAIN else "wrong"
-    return "equal"
+def _parting(alone: Any, mixed: Any) -> int | None:
+    """Give the first step at which two answers differ."""
+    pairs = enumerate(zip(alone.logprobs, mixed.logprobs, strict=True))
+    return next((step for step, (one, other) in pairs if one[0].token != other[0].token), None)
+
+
+def _judge(alone: Any, step: int | None) -> str:
+    """Say whether answers are equal, or part after a step that was unsure alone, or before any."""
+    if step is None:
+        return "equal"
+    return "unsure" if min(_margins(alone)[: step + 1]) < CERTAIN else "wrong"
 
 
 def answering(setting: Setting, dtype: str) -> None:
