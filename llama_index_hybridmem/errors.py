@@ -6,9 +6,11 @@ HybridMemoryError
 │   ├── FilterError                           a metadata filter is malformed or uses an unknown operator
 │   ├── UnknownRouteError                     a route or store name that the engine does not have
 │   ├── NoLLMError                            no language model where one is needed
-│   ├── IngestError                           an input file or document cannot be read
+│   └── IngestError                           an input file or document cannot be read
+├── AdapterError                              an adapter; no ValueError, which LlamaIndex's synthesizers swallow
 │   ├── AdapterNameError                      a name or reference that no adapter can have
 │   ├── UnknownAdapterError                   no adapter of that name, version or alias
+│   ├── UnknownTenantError                    a tenant that the model does not serve
 │   └── AdapterRefusedError                   an adapter's files failed a check: file, key, what to do
 ├── StoreError                                a store on disk
 │   ├── StoreLockedError                      another process owns it
@@ -96,11 +98,31 @@ class IngestError(ConfigurationError):
     """An input file or document cannot be read; the message names the place."""
 
 
-class AdapterNameError(ConfigurationError):
+class AdapterError(HybridMemoryError):
+    """An adapter cannot be had or used as asked.
+
+    On purpose no `ValueError`: LlamaIndex's refine loop takes one for a bad answer of the model, and a query engine
+    would say "Empty Response" in its place.
+    """
+
+
+class UnknownTenantError(AdapterError):
+    """A tenant that the model does not serve.
+
+    Attributes:
+        tenant: who was set.
+    """
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        super().__init__(f"tenant {tenant!r} is not among the tenants of this model")
+
+
+class AdapterNameError(AdapterError):
     """A name, alias or reference that no adapter can have."""
 
 
-class UnknownAdapterError(ConfigurationError):
+class UnknownAdapterError(AdapterError):
     """No adapter of that name, version or alias.
 
     Attributes:
@@ -114,7 +136,7 @@ class UnknownAdapterError(ConfigurationError):
         super().__init__(f"no adapter {reference!r}; known: {', '.join(known) or 'none'}")
 
 
-class AdapterRefusedError(ConfigurationError):
+class AdapterRefusedError(AdapterError):
     """An adapter's files failed a check; nothing of it has touched the model.
 
     Attributes:

@@ -101,7 +101,12 @@ def test_check_lists_what_was_passed(adapters: Command, folder: Path, llama_fold
     names = ["files", "configuration", "base", "keys and shapes", "values"]
     assert [line.partition(":")[0] for line in lines] == [f"✓ {name}" for name in names]
     told = adapters("check", folder, "--json").json
-    assert [line.partition(":")[0] for line in told["passed"]] == ["files", "configuration", "values"]
+    assert [line.partition(":")[0] for line in told["passed"]] == [
+        "files",
+        "configuration",
+        "not compared with any base",
+        "values",
+    ]
     assert told["refused"] is None
     shown = adapters("list", "--json").json[0]["versions"][0]["base"]
     assert shown["model_type"] == "llama"

@@ -641,6 +641,17 @@ def test_impossible_prompts_are_refused_before_the_model(llama: Base, engine: En
     assert engine.stats().steps == steps
 
 
+def test_a_failure_outside_of_any_row_hangs_nobody(
+    llama: Base, plain: Mapping[str, AdapterVersion], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that were taken from the queue when something of our own breaks get the error, the next an answer."""
+    monkeypatch.setattr(engine._running, "_leasing", lambda requests: 1 / 0)
+    with pytest.raises(GenerationError, match="ZeroDivisionError"):
+        answer(engine, asked(llama, "x", plain["acme"]))
+    monkeypatch.undo()
+    assert answer(engine, asked(llama, "x", plain["acme"])).text == said(plain["acme"])
+
+
 # -- prefixes ------------------------------------------------------------------------------------------------------
 
 

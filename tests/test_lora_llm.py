@@ -9,6 +9,7 @@ import importlib.util
 import json
 import logging
 import pickle
+import subprocess
 import sys
 import threading
 import warnings
@@ -44,6 +45,7 @@ from llama_index_hybridmem.errors import (
     GenerationError,
     MissingExtraError,
     UnknownAdapterError,
+    UnknownTenantError,
 )
 from llama_index_hybridmem.events import AdapterFallbackEvent
 from llama_index_hybridmem.llms import loading
@@ -728,7 +730,7 @@ def test_no_tenant_gets_or_hears_of_anothers_adapter(shared: LoraHuggingFaceLLM)
         for asked in ("acme", "zebra"):
             with pytest.raises(UnknownAdapterError) as caught:
                 shared.complete("Hello!", adapter=asked)
-            assert str(caught.value) == f"no adapter {asked!r}; known: bravo"
+            assert str(caught.value) == f"no adapter {asked!r}; known: bravo, delta, ember, fjord"
         for asked in ("acme", "acme@latest"):
             with pytest.raises(UnknownAdapterError):
                 lenient.complete("Hello!", adapter=asked)
@@ -736,10 +738,67 @@ def test_no_tenant_gets_or_hears_of_anothers_adapter(shared: LoraHuggingFaceLLM)
             list(shared.with_adapter("cairn").stream_chat(USER))
     with pytest.raises(UnknownAdapterError):
         shared.complete("Hello!", adapter="bravo")  # nobody's
-    with tenant("west"), pytest.raises(ConfigurationError, match="tenant 'west' is not among") as unknown:
+    with tenant("west"), pytest.raises(UnknownTenantError, match="tenant 'west' is not among") as unknown:
         shared.complete("Hello!")
     assert "north" not in str(unknown.value)
     assert shared.metadata.model_name == "tiny"
+
+
+def test_a_query_engine_lets_an_adapters_error_through(llm: LoraHuggingFaceLLM) -> None:
+    """LlamaIndex takes a ValueError for a bad answer and says "Empty Response"; a missing adapter is not that."""
+    for view, error in [
+        (llm.with_adapter("leagl"), UnknownAdapterError),
+        (llm.with_adapter("no name"), AdapterNameError),
+        (llm.model_copy(update={"tenants": {"north": ["acme"]}}), UnknownTenantError),
+    ]:
+        view = view.model_copy(update={"context_window": 4096})  # what LlamaIndex's default prompts take
+        synthesizer = get_response_synthesizer(llm=view, text_qa_template=PromptTemplate("{context_str} {query_str}"))
+        with tenant("west"), pytest.raises(error):
+            synthesizer.synthesize("Who?", [NodeWithScore(node=TextNode(text="Me."))])
+
+
+def test_a_wrong_place_of_adapters_is_told_at_once(
+    llama_folder: Path, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """One adapter's own folder, or none at all, is no registry."""
+    with pytest.raises(ConfigurationError, match="is an adapter, not a registry"):
+        LoraHuggingFaceLLM(path=str(llama_folder), adapters=str(folders["acme"]))
+    with pytest.raises(ConfigurationError, match="no registry of adapters at"):
+        LoraHuggingFaceLLM(path=str(llama_folder), adapters=str(tmp_path / "nowhere"))
+
+
+def test_a_streamed_chat_never_shows_a_stop_text(llm: LoraHuggingFaceLLM) -> None:
+    """Its deltas are the answer without the stop text and its beginning, and no text ever shrinks."""
+    whole = llm.chat(USER, adapter="acme").message.content or ""
+    stop = whole.split(" ", 1)[1]
+    for pieces in (llm.stream_chat(USER, adapter="acme", stop=[stop]),):
+        texts = [(piece.message.content or "", piece.delta or "") for piece in pieces]
+        assert "".join(delta for _, delta in texts) == texts[-1][0] == whole.split(" ", 1)[0] + " "
+        assert all(later.startswith(earlier) for (earlier, _), (later, _) in zip(texts, texts[1:], strict=False))
+
+
+def test_unpinning_loads_nothing(llm: LoraHuggingFaceLLM) -> None:
+    """An adapter that is not loaded has nothing to give back."""
+    weights = llm._version("acme").weights_sha256
+    assert llm.engine().call(lambda: llm.engine().residents.evict(weights)).result()
+    llm.pin("acme", pinned=False)
+    assert "acme" not in llm.stats().loaded
+    llm.pin("acme")
+    assert "acme" in llm.stats().loaded
+    llm.pin("acme", pinned=False)
+
+
+def test_an_exit_in_the_midst_of_an_answer_is_clean(llama_folder: Path) -> None:
+    """A program may end while a stream is open: the engine stops first, so nothing aborts."""
+    program = (
+        "import sys\n"
+        "from llama_index_hybridmem import LoraHuggingFaceLLM\n"
+        "llm = LoraHuggingFaceLLM.from_pretrained(sys.argv[1], max_new_tokens=400)\n"
+        "stream = llm.stream_complete('Who are you?', stop_ids=[], logits_processor=lambda ids, row: row * 0)\n"
+        "next(stream)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(llama_folder)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 async def test_tenants_in_tasks_and_in_llamaindexs_threads(shared: LoraHuggingFaceLLM) -> None:

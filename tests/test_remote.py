@@ -252,6 +252,14 @@ def test_a_tenant_gets_its_own_and_no_other_s(make: Make, registry: AdapterRegis
     assert who(list(stream)[-1].text) == registry.get("legal").sha256
 
 
+def test_a_call_s_body_does_not_choose_another_adapter(make: Make, registry: AdapterRegistry) -> None:
+    """`extra_body` is sent as it is, but for what names an adapter: that would go past the tenant."""
+    llm = make(registry, tenants={"acme": ["brand"], "law": ["legal"]})
+    with tenant("acme"):
+        answer = llm.complete("x", extra_body={"model": registry.get("legal").id})
+    assert who(answer) == registry.get("brand").sha256
+
+
 def test_twenty_threads_one_load(server: OpenAIServer, make: Make, registry: AdapterRegistry) -> None:
     """All wait for one load, and get the right answer."""
     server.faults.load_s = 0.1
@@ -515,10 +523,14 @@ def test_no_secret_is_ever_shown(server: OpenAIServer, make: Make, caplog: pytes
         with pytest.raises(RemoteModelError) as caught:
             llm.complete("x")
     assert f"Bearer {KEY}" in server.keys
-    address = repr(RemoteLoraLLM("tiny", "http://me:pass-word@host/v1"))
-    shown = [repr(llm), str(llm), json.dumps(llm.to_dict(), default=str), caplog.text, address]
+    with pytest.raises(ConfigurationError, match="default_headers") as refused:
+        RemoteLoraLLM("tiny", "http://me:pass-word@host/v1")
+    with pytest.raises(ConfigurationError, match="api_key holds a line break") as broken:
+        make(api_key="sk-of-mine\n")
+    shown = [repr(llm), str(llm), json.dumps(llm.to_dict(), default=str), caplog.text]
+    shown += [str(refused.value), str(broken.value)]
     shown += [str(caught.value), repr(caught.value), str(caught.value.__cause__), repr(caught.value.__cause__)]
-    for secret in (KEY, "token-abcdef", "pass-word"):
+    for secret in (KEY, "token-abcdef", "pass-word", "sk-of-mine"):
         assert not any(secret in text for text in shown)
     assert "***" in str(caught.value)
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ..errors import ConfigurationError, HybridMemoryError, MissingExtraError
+from ..errors import AdapterError, ConfigurationError, HybridMemoryError, MissingExtraError
 from ..extras import require
 
 USAGE, FAILURE = 2, 1
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         app(given, prog_name="hybridmem")
     except HybridMemoryError as error:
-        code = USAGE if isinstance(error, ConfigurationError | MissingExtraError) else FAILURE
+        code = USAGE if isinstance(error, ConfigurationError | AdapterError | MissingExtraError) else FAILURE
         _fail(error, str(error), code, debug="--debug" in given)
     except Exception as error:  # noqa: BLE001 - the outermost boundary: a user gets a line, not a traceback
         told = f"unexpected {type(error).__name__}: {error} (hybridmem --debug … shows where)"

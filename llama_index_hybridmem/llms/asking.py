@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt as generic_messages_to_prompt
@@ -12,7 +13,15 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import default_completion_to_prompt
 
-from llama_index_hybridmem.errors import AdapterRefusedError, ConfigurationError, UnknownAdapterError, told
+from llama_index_hybridmem.errors import (
+    AdapterError,
+    AdapterRefusedError,
+    ConfigurationError,
+    HybridMemoryError,
+    UnknownAdapterError,
+    told,
+)
+from llama_index_hybridmem.llms.adapters.files import CONFIG_FILE
 from llama_index_hybridmem.llms.adapters.folders import FolderAdapters
 from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry, Adapters
 from llama_index_hybridmem.llms.adapters.version import AdapterVersion
@@ -25,7 +34,7 @@ from llama_index_hybridmem.llms.sending import Asked
 from llama_index_hybridmem.llms.serving.engine import Engine, engine_of
 from llama_index_hybridmem.llms.serving.options import EngineOptions
 from llama_index_hybridmem.llms.serving.request import Request
-from llama_index_hybridmem.llms.tenancy import adapter_for, own_adapters
+from llama_index_hybridmem.llms.tenancy import adapter_for, open_to_all, own_adapters
 from llama_index_hybridmem.llms.tool_messages import offered
 
 Prompt: TypeAlias = str | Sequence[ChatMessage]
@@ -117,20 +126,28 @@ class AskingLLM(FunctionCallingLLM):
 
     def _chosen(self, asked: str | None) -> str | None:
         """The adapter that answers here: the call's, this view's, or the tenant's."""
-        return adapter_for(asked or self.adapter, self.tenants)
+        try:
+            return adapter_for(asked or self.adapter, self.tenants)
+        except UnknownAdapterError as error:
+            raise UnknownAdapterError(error.reference, self._visible()) from error
+
+    def _visible(self) -> list[str]:
+        """The adapters that this context may know of: its tenant's own, and everybody's."""
+        names = [] if self._adapters is None else self._adapters.names()
+        return names if self.tenants is None else [*own_adapters(self.tenants), *open_to_all(names, self.tenants)]
 
     def _shown(self) -> str | None:
         """The adapter that answers here, for metadata, which must not fail: engines are built outside of any tenant."""
         try:
             return self._chosen(None)
-        except ConfigurationError:
+        except AdapterError:
             return self.adapter
 
     def _answer_tokens(self) -> int:
         """Tokens of an answer at most, as the adapter has it: LlamaIndex keeps so much of the window free."""
         try:
             version = self._found(self._chosen(None))[0]
-        except ConfigurationError:
+        except HybridMemoryError:
             version = None
         return int((version.defaults if version else {}).get("max_new_tokens", self.max_new_tokens))
 
@@ -139,7 +156,10 @@ class AskingLLM(FunctionCallingLLM):
         if reference is None:
             return None, None
         try:
-            return self._version(reference), None
+            version = self._version(reference)
+            if self.on_missing_adapter == "base" and self._adapters is not None:
+                self._adapters.verify(version)  # a prompt made for an adapter that cannot answer is not the base's
+            return version, None
         except (UnknownAdapterError, AdapterRefusedError) as error:
             if self.on_missing_adapter == "raise":
                 raise
@@ -153,7 +173,7 @@ class AskingLLM(FunctionCallingLLM):
         except UnknownAdapterError as error:
             if self.tenants is None:
                 raise
-            raise UnknownAdapterError(reference, own_adapters(self.tenants)) from error
+            raise UnknownAdapterError(reference, self._visible()) from error
 
     def _ids(
         self, prompt: Prompt, verbatim: bool, version: AdapterVersion | None, system: str | None, tools: list[Any]
@@ -204,4 +224,9 @@ def adapters_of(given: Any) -> tuple[Adapters | None, str | dict[str, str] | Non
         return given, str(given.path)
     if hasattr(given, "get") and hasattr(given, "names"):
         return given, None
-    return AdapterRegistry(given), str(given)
+    folder = Path(given)
+    if (folder / CONFIG_FILE).is_file():
+        raise ConfigurationError(f"{folder} is an adapter, not a registry of them: adapters={{'{folder.name}': …}}")
+    if not folder.is_dir():
+        raise ConfigurationError(f"no registry of adapters at {folder}: make it with AdapterRegistry(…).add(…)")
+    return AdapterRegistry(folder), str(given)

@@ -158,7 +158,7 @@ class LoraHuggingFaceLLM(AskingLLM):
         version = self._version(adapter)
         engine = self.engine()
         resident = engine.call(lambda: engine.residents.hold(version, pinned)).result()
-        if resident is None:
+        if resident is None and pinned:
             raise GenerationError(f"every slot is in use: {', '.join(self.stats().loaded)}; raise slots")
 
     def stats(self) -> EngineStats:

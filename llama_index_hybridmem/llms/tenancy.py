@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from llama_index_hybridmem.errors import ConfigurationError, UnknownAdapterError
+from llama_index_hybridmem.errors import UnknownAdapterError, UnknownTenantError
 from llama_index_hybridmem.llms.adapters.names import BASE
 
 _TENANT: ContextVar[str | None] = ContextVar("hybridmem_tenant", default=None)
@@ -45,7 +45,7 @@ def adapter_for(asked: str | None, tenants: Tenants | None) -> str | None:
         tenants: None where there are none: then whatever was asked for.
 
     Raises:
-        ConfigurationError: a tenant is set that is not among them.
+        UnknownTenantError: a tenant is set that is not among them.
         UnknownAdapterError: the adapter is another tenant's. Its name is not told apart from one that does not exist.
     """
     if asked == BASE:
@@ -54,7 +54,7 @@ def adapter_for(asked: str | None, tenants: Tenants | None) -> str | None:
         return asked
     name = current_tenant()
     if name is not None and name not in tenants:
-        raise ConfigurationError(f"tenant {name!r} is not among the tenants of this model")
+        raise UnknownTenantError(name)
     own = own_adapters(tenants)
     if asked is None:
         return own[0] if own else None
@@ -67,7 +67,14 @@ def adapter_for(asked: str | None, tenants: Tenants | None) -> str | None:
 
 def own_adapters(tenants: Tenants) -> list[str]:
     """The adapters of this context's tenant, all that it is told of; none for nobody, or an unknown tenant."""
-    return list(tenants.get(current_tenant() or "", ()))
+    name = current_tenant()
+    return [] if name is None else list(tenants.get(name, ()))
+
+
+def open_to_all(names: Sequence[str], tenants: Tenants) -> list[str]:
+    """The adapters that stand in no tenant's list."""
+    private = {_name(each) for adapters in tenants.values() for each in adapters}
+    return [name for name in names if name not in private]
 
 
 def _name(reference: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.errors import AdapterRefusedError, ConfigurationError
 from llama_index_hybridmem.extras import require
 from llama_index_hybridmem.llms.adapters.base_record import modules_of, parameters_of, record_of, record_of_folder
 from llama_index_hybridmem.llms.adapters.compatibility import check_base, lay_out
@@ -47,7 +47,7 @@ def base_of(base: Path | str | tuple[Any, Any]) -> Base:
         return Base(record_of(model, tokenizer), modules_of(model), parameters_of(model))
     if not isinstance(base, Path | str):
         raise ConfigurationError(f"a base is a model's folder, or (model, tokenizer), not {type(base).__name__}")
-    return Base(*record_of_folder(Path(base)))
+    return Base(*record_of_folder(Path(base).resolve()))
 
 
 def static_checks(files: AdapterFiles, base: Base | None, also_known_as: Sequence[str] = ()) -> Iterator[str]:
@@ -79,9 +79,22 @@ def static_checks(files: AdapterFiles, base: Base | None, also_known_as: Sequenc
         yield f"base: {_compared(files, base)}"
         layout = lay_out(files.config, files.shapes, base.modules, base.parameters, place)
         yield f"keys and shapes: {len(layout.parts)} modules, {len(layout.saved)} whole weights, every tensor used once"
+    else:
+        _check_ranks(files)
+        yield "not compared with any base: base, keys and shapes are checked where one is named"
     require("Checking an adapter's values", "lora", "torch", "safetensors")
     read_tensors(files)
     yield "values: all finite"
+
+
+def _check_ranks(files: AdapterFiles) -> None:
+    """The ranks that the configuration names are those of the tensors: that needs no base."""
+    for key, shape in files.shapes.items():
+        module, found, _ = key.removeprefix("base_model.model.").partition(".lora_A.")
+        if found and shape[0] != files.config.rank(module):
+            problem = f"rank {shape[0]} where adapter_config.json says {files.config.rank(module)}"
+            advice = "Copy the adapter's two files again from where it was trained: they belong together"
+            raise AdapterRefusedError(files.weights, key, problem, advice)
 
 
 def _compared(files: AdapterFiles, base: Base) -> str:

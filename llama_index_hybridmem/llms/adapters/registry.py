@@ -175,20 +175,20 @@ class AdapterRegistry:
         check_name(name)
         pointing = [check_alias(alias) for alias in ([aliases] if isinstance(aliases, str) else aliases)]
         files = open_adapter(Path(folder))
+        said: dict[str, Any] = {
+            "description": description,
+            "prompt_template": prompt_template,
+            "system_prompt": system_prompt,
+            "defaults": defaults,
+            "lineage": lineage,
+        }
+        version_of(files, name, **said)  # what cannot be kept is told before the base is read, which takes seconds
         described = None if base is None else base_of(base)
         for _ in static_checks(files, described, also_known_as):
             pass
-        version = version_of(
-            files,
-            name,
-            description=description,
-            prompt_template=prompt_template,
-            system_prompt=system_prompt,
-            defaults=defaults,
-            made_for=files.made_for or (None if described is None else described.record),
-            lineage=lineage,
-            added=datetime.now(timezone.utc).isoformat(timespec="microseconds"),
-        )
+        made_for = files.made_for or (None if described is None else described.record)
+        added = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+        version = version_of(files, name, made_for=made_for, added=added, **said)
         return self._keep(files, version, pointing)
 
     def alias(self, name: str, alias: str, version: str) -> AdapterVersion:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ from llama_index.core.base.llms.types import ChatMessage, LLMMetadata
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
-from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.errors import AdapterError, ConfigurationError, HybridMemoryError
 from llama_index_hybridmem.llms.remote.adapters import RemoteAdapters, adapters_of
 from llama_index_hybridmem.llms.remote.calls import Build, RemoteCalls
 from llama_index_hybridmem.llms.remote.clients import OpenAIClients
@@ -67,6 +66,9 @@ class RemoteAskingLLM(FunctionCallingLLM):
         super().__init__(base_model=base_model, api_base=api_base, adapters=kept, **fields)
         if not self.api_base.startswith(("http://", "https://")):
             raise ConfigurationError(f"api_base is the server's address, http://…/v1, not {api_base!r}")
+        if "@" in self.api_base.split("://", 1)[1].split("/", 1)[0]:
+            raise ConfigurationError("api_base holds a user's name or password: give it in default_headers or api_key")
+        _check_secrets({"api_key": self.api_key, **(self.default_headers or {})})
         spoken = dialect_of(self.dialect)
         connection = {
             "api_key": self.api_key,
@@ -108,14 +110,14 @@ class RemoteAskingLLM(FunctionCallingLLM):
         """The adapter that answers here, for metadata, which must not fail: engines are built outside of any tenant."""
         try:
             return self._chosen(None)
-        except ConfigurationError:
+        except AdapterError:
             return self.adapter
 
     def _answer_tokens(self) -> int | None:
         """Tokens of an answer at most, as the adapter has it: LlamaIndex keeps so much of the window free."""
         try:
             version = self._known.find(self._shown()).version
-        except ConfigurationError:
+        except HybridMemoryError:
             version = None
         own: int | None = (version.defaults if version else {}).get("max_new_tokens")
         return self.max_tokens if own is None else own
@@ -131,6 +133,9 @@ class RemoteAskingLLM(FunctionCallingLLM):
         question = Question(prompt, formatted, given, self.is_chat_model)
         return lambda target: composed(self, question, [own, self.additional_kwargs], target.serves)
 
-    def __repr_args__(self) -> Any:
-        for name, value in super().__repr_args__():
-            yield name, re.sub(r"://[^/\s@]+@", "://***@", value) if isinstance(value, str) else value
+
+def _check_secrets(given: Mapping[str, str]) -> None:
+    """What no header can have, a newline behind a key, is refused by its name before an error could show its value."""
+    for name, value in given.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigurationError(f"{name} holds a line break or another character that no header can have")

@@ -116,8 +116,8 @@ class RemoteCalls:
         started = False
         for last in (False, True):
             held = self._begin(asked, build)
-            client = self._clients.sync()
             try:
+                client = self._clients.sync()
                 pieces = (client._stream_chat if held.is_chat else client._stream_complete)(
                     held.prompt.content, **_streamed(held.prompt.options)
                 )
@@ -138,8 +138,8 @@ class RemoteCalls:
         started = False
         for last in (False, True):
             held = await self._abegin(asked, build)
-            client = self._clients.loop()
             try:
+                client = self._clients.loop()
                 pieces = await (client._astream_chat if held.is_chat else client._astream_complete)(
                     held.prompt.content, **_streamed(held.prompt.options)
                 )
@@ -241,9 +241,15 @@ class RemoteCalls:
             raise self._adapters.unknown(target.asked or "") from error
 
 
+_CHOOSING = {"model", "adapter_id", "adapter_source", "lora_path", "lora"}
+"""What chooses an adapter in some dialect: a call's body must not choose past `adapter=` and the tenant."""
+
+
 def _worded(options: dict[str, Any], wording: Wording) -> dict[str, Any]:
-    body = {**options.get("extra_body", {}), **wording.extra_body}
-    return {**options, "model": wording.model} | ({"extra_body": body} if body else {})
+    given = dict(options)
+    body = {name: value for name, value in given.pop("extra_body", {}).items() if name not in _CHOOSING}
+    body |= wording.extra_body
+    return {**given, "model": wording.model} | ({"extra_body": body} if body else {})
 
 
 def _streamed(options: dict[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class Row:
             self._finish("stop" if ended else "length")
             return True
         if self.request.stream and (delta := transcript.tell()):
-            ticket.write(Piece(transcript.text, delta))
+            ticket.write(Piece(transcript.told, delta))
         return False
 
     def _finish(self, reason: str) -> None:

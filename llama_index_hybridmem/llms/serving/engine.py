@@ -7,6 +7,7 @@ leave between two steps. When a step fails, its rows go on one by one, and only 
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 
 from llama_index_hybridmem.bells import Bell
 from llama_index_hybridmem.errors import ConfigurationError, EngineBusyError, EngineClosedError, GenerationError
+from llama_index_hybridmem.llms.serving.decoding import failed
 from llama_index_hybridmem.llms.serving.options import EngineOptions
 from llama_index_hybridmem.llms.serving.request import Request
 from llama_index_hybridmem.llms.serving.residents import Residents
@@ -54,6 +56,16 @@ class EngineStats:
     adapter_bytes: int
 
 
+_OPEN: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Before the interpreter goes: a daemon thread that it ends in the midst of torch aborts the whole process."""
+    for engine in list(_OPEN):
+        engine.close()
+
+
 class Engine:
     """Answers requests with one model, from any number of threads and event loops.
 
@@ -80,6 +92,7 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._closed = False
         weakref.finalize(self, self._running.residents.close)
+        _OPEN.add(self)
 
     @property
     def residents(self) -> Residents:
@@ -228,10 +241,16 @@ class Engine:
         with self._changed:
             waiting = self._line.first(self.options.max_batch)
             taken = self._line.take(self._running.room_for(waiting))
-        left = self._running.start(taken)
-        with self._changed:
-            self._line.put_back(left)
-            self._line.call_in()
+        left: list[Request] = []
+        try:
+            left = self._running.start(taken)
+        except BaseException as error:
+            for request in taken:
+                request.ticket.fail(failed(error))
+            raise
+        finally:
+            with self._changed:
+                self._line.put_back(left)
 
     def _wait_for_company(self) -> None:
         deadline = time.monotonic() + self.options.batch_wait_s

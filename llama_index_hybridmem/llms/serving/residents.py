@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_KNOWN_PER_SLOT = 8  # checks are remembered for so many adapters per slot; others are checked again when they come
+
 
 @dataclass
 class Resident:
@@ -115,14 +117,19 @@ class Residents:
         resident.leases -= 1
 
     def hold(self, version: AdapterVersion, pinned: bool) -> Resident | None:
-        """Load an adapter, and pin or unpin it; None while every slot is leased or pinned.
+        """Load an adapter and pin it, or unpin it where it is loaded; None while every slot is leased or pinned.
 
         Raises:
             AdapterRefusedError: see `lease`.
         """
+        if not pinned:
+            known = self._loaded.get(version.weights_sha256)
+            if known is not None:
+                known.pinned = False
+            return known
         resident = self.lease(version)
         if resident is not None:
-            resident.pinned = pinned
+            resident.pinned = True
             self.release(resident)
         return resident
 
@@ -182,6 +189,8 @@ class Residents:
         known = self._checked.get(version.sha256)
         if known is None or not stamp or known[0] != stamp:
             known = self._checked[version.sha256] = (stamp, *self._check(version))
+            while len(self._checked) > _KNOWN_PER_SLOT * self.pool.size:
+                del self._checked[next(iter(self._checked))]
         return known[1:]
 
     def _check(self, version: AdapterVersion) -> tuple[AdapterFiles, Layout]:

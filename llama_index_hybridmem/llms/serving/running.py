@@ -105,6 +105,10 @@ class Running:
                 row = self._row(request)
             except _NoSlotError:
                 return rows, list(requests[place:])
+            except BaseException:
+                for leased in rows:
+                    self._release(leased)
+                raise
             if row is not None:
                 rows.append(row)
         return rows, []

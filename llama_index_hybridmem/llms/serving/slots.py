@@ -187,6 +187,10 @@ class SlotPool:
         if bank is not None and bank.rank >= part.rank:
             return bank
         weight = self._modules[part.module].weight
+        if weight.device.type == "meta":
+            raise GenerationError(
+                f"{part.module} is offloaded, and an adapter cannot follow it: keep the base in memory"
+            )
         # a quantised weight is packed into integers: its products come in the model's own type
         kind = {"device": weight.device, "dtype": weight.dtype if weight.is_floating_point() else self._model.dtype}
         inner, outer = width_of(part, self._modules[part.module])

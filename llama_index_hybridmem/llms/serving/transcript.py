@@ -52,6 +52,11 @@ class Transcript:
         told, self._told = self._told, max(self._told, certain)
         return self.text[told : self._told]
 
+    @property
+    def told(self) -> str:
+        """All that was told."""
+        return self.text[: self._told]
+
     def _append(self, text: str) -> None:
         if self.stopped or not text:
             return

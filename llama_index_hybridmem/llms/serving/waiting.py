@@ -27,6 +27,7 @@ class WaitingLine:
         self.peak = 0
         self._queue: deque[Request] = deque()
         self._outside: dict[Request, Bell] = {}
+        self._taken = 0  # may come back: their places are kept
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -58,7 +59,7 @@ class WaitingLine:
 
     def call_in(self) -> None:
         """Let in who waits outside longest, as far as there is room."""
-        while self._outside and len(self._queue) < self.size:
+        while self._outside and len(self._queue) + self._taken < self.size:
             request = next(iter(self._outside))
             bell = self._outside.pop(request)
             self._queue.append(request)
@@ -71,12 +72,15 @@ class WaitingLine:
         return [request for _, request in zip(range(count), self._queue, strict=False)]
 
     def take(self, count: int) -> list[Request]:
-        """The requests in front, which leave; nobody comes in for them before `call_in`, so they can be put back."""
+        """The requests in front; their places are kept until `put_back`."""
+        self._taken = count
         return [self._queue.popleft() for _ in range(count)]
 
     def put_back(self, requests: Sequence[Request]) -> None:
-        """Put requests in front again, in their order."""
+        """Put those of the taken that cannot start in front again, in their order; the others' places are free."""
+        self._taken = 0
         self._queue.extendleft(reversed(requests))
+        self.call_in()
 
     def empty(self) -> list[Request]:
         """Everybody leaves."""
