@@ -9,7 +9,6 @@ import importlib.util
 import json
 import logging
 import pickle
-import subprocess
 import sys
 import threading
 import warnings
@@ -786,19 +785,6 @@ def test_unpinning_loads_nothing(llm: LoraHuggingFaceLLM) -> None:
     llm.pin("acme")
     assert "acme" in llm.stats().loaded
     llm.pin("acme", pinned=False)
-
-
-def test_an_exit_in_the_midst_of_an_answer_is_clean(llama_folder: Path) -> None:
-    """A program may end while a stream is open: the engine stops first, so nothing aborts."""
-    program = (
-        "import sys\n"
-        "from llama_index_hybridmem import LoraHuggingFaceLLM\n"
-        "llm = LoraHuggingFaceLLM.from_pretrained(sys.argv[1], max_new_tokens=400)\n"
-        "stream = llm.stream_complete('Who are you?', stop_ids=[], logits_processor=lambda ids, row: row * 0)\n"
-        "next(stream)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(llama_folder)], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 async def test_tenants_in_tasks_and_in_llamaindexs_threads(shared: LoraHuggingFaceLLM) -> None:
