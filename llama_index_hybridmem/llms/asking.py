@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt as generic_messages_to_prompt
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import default_completion_to_prompt
 
 from llama_index_hybridmem.errors import (
-    AdapterError,
     AdapterRefusedError,
     ConfigurationError,
     HybridMemoryError,
@@ -26,6 +24,7 @@ from llama_index_hybridmem.llms.adapters.folders import FolderAdapters
 from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry, Adapters
 from llama_index_hybridmem.llms.adapters.version import AdapterVersion
 from llama_index_hybridmem.llms.call_options import options_of
+from llama_index_hybridmem.llms.choosing import ChoosingLLM
 from llama_index_hybridmem.llms.loading import Base
 from llama_index_hybridmem.llms.prompting import Overflow, continued, fitted, in_template, with_system
 from llama_index_hybridmem.llms.rendering import encode, render
@@ -34,7 +33,7 @@ from llama_index_hybridmem.llms.sending import Asked
 from llama_index_hybridmem.llms.serving.engine import Engine, engine_of
 from llama_index_hybridmem.llms.serving.options import EngineOptions
 from llama_index_hybridmem.llms.serving.request import Request
-from llama_index_hybridmem.llms.tenancy import adapter_for, open_to_all, own_adapters
+from llama_index_hybridmem.llms.tenancy import open_to_all, own_adapters
 from llama_index_hybridmem.llms.tool_messages import offered
 
 Prompt: TypeAlias = str | Sequence[ChatMessage]
@@ -43,7 +42,7 @@ _SAMPLING = ("max_new_tokens", "temperature", "top_p", "top_k", "repetition_pena
 _ENGINE = [option.name for option in fields(EngineOptions)]
 
 
-class AskingLLM(FunctionCallingLLM):
+class AskingLLM(ChoosingLLM):
     """The settings of `LoraHuggingFaceLLM`, documented there, and what they make of a prompt."""
 
     path: str = Field(default="", description="Model folder or hub name; empty for a model given as an object.")
@@ -54,9 +53,6 @@ class AskingLLM(FunctionCallingLLM):
     quantization: str = Field(default="", description="4bit, 8bit, or a BitsAndBytesConfig as JSON.")
     model_name: str = Field(default="", description="What metadata and events call the base.")
     adapters: str | dict[str, str] | None = Field(default=None, description="A registry's folder, or folders by name.")
-    adapter: str | None = Field(default=None, description="Answers where a call names none.")
-    tenants: dict[str, list[str]] | None = Field(default=None, description="Adapters by tenant, its own first.")
-    on_missing_adapter: Literal["raise", "base"] = Field(default="raise", description="Where an adapter is missing.")
     overflow: Overflow = Field(default="raise", description="Where a prompt is too long.")
     also_known_as: list[str] = Field(default_factory=list, description="Further names of the base.")
     max_new_tokens: int = Field(default=256, gt=0, description="Tokens generated at most.")
@@ -127,7 +123,7 @@ class AskingLLM(FunctionCallingLLM):
     def _chosen(self, asked: str | None) -> str | None:
         """The adapter that answers here: the call's, this view's, or the tenant's."""
         try:
-            return adapter_for(asked or self.adapter, self.tenants)
+            return super()._chosen(asked)
         except UnknownAdapterError as error:
             raise UnknownAdapterError(error.reference, self._visible()) from error
 
@@ -135,13 +131,6 @@ class AskingLLM(FunctionCallingLLM):
         """The adapters that this context may know of: its tenant's own, and everybody's."""
         names = [] if self._adapters is None else self._adapters.names()
         return names if self.tenants is None else [*own_adapters(self.tenants), *open_to_all(names, self.tenants)]
-
-    def _shown(self) -> str | None:
-        """The adapter that answers here, for metadata, which must not fail: engines are built outside of any tenant."""
-        try:
-            return self._chosen(None)
-        except AdapterError:
-            return self.adapter
 
     def _answer_tokens(self) -> int:
         """Tokens of an answer at most, as the adapter has it: LlamaIndex keeps so much of the window free."""

@@ -122,14 +122,6 @@ class LoraHuggingFaceLLM(AskingLLM):
         """
         return cls(**{**fields_of(llm), **settings})
 
-    def with_adapter(self, adapter: str | None) -> LoraHuggingFaceLLM:
-        """A view that answers with an adapter; it shares everything else, and costs next to nothing.
-
-        Args:
-            adapter: a reference; "base" for the base; None for the base or the tenant's own.
-        """
-        return self.model_copy(update={"adapter": adapter})
-
     @classmethod
     def class_name(cls) -> str:
         """The name under which LlamaIndex serialises it."""

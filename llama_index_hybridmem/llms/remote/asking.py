@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, LLMMetadata
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 
-from llama_index_hybridmem.errors import AdapterError, ConfigurationError, HybridMemoryError
+from llama_index_hybridmem.errors import ConfigurationError, HybridMemoryError
+from llama_index_hybridmem.llms.choosing import ChoosingLLM
 from llama_index_hybridmem.llms.remote.adapters import RemoteAdapters, adapters_of
 from llama_index_hybridmem.llms.remote.calls import Build, RemoteCalls
 from llama_index_hybridmem.llms.remote.clients import OpenAIClients
@@ -17,22 +17,18 @@ from llama_index_hybridmem.llms.remote.dialects import dialect_of
 from llama_index_hybridmem.llms.remote.requests import Question, composed
 from llama_index_hybridmem.llms.remote.residents import ServerAdapters
 from llama_index_hybridmem.llms.remote.server import ModelServer
-from llama_index_hybridmem.llms.tenancy import adapter_for
 
 
-class RemoteAskingLLM(FunctionCallingLLM):
+class RemoteAskingLLM(ChoosingLLM):
     """The settings of `RemoteLoraLLM`, documented there, and what they make of a prompt."""
 
     base_model: str = Field(description="The base model's name on the server.")
     api_base: str = Field(description="The server's address.")
     adapters: str | dict[str, str] | None = Field(default=None, description="A registry's folder, or name to folder.")
-    adapter: str | None = Field(default=None, description="The adapter of calls that do not say.")
     dialect: str = Field(default="vllm", description="How the server is told which adapter answers.")
     base: str | None = Field(default=None, description="Folder of the base model here, to check adapters against.")
-    on_missing_adapter: Literal["raise", "base"] = Field(default="raise", description="What a missing adapter does.")
     load_paths: dict[str, str] = Field(default_factory=dict, description="Local folder to the server's view of it.")
     max_loaded: int | None = Field(default=None, gt=0, description="Adapters of ours that stay loaded.")
-    tenants: dict[str, list[str]] | None = Field(default=None, description="Tenant to its adapters' names.")
     api_key: str = Field(default="none", repr=False, exclude=True, description="Never shown or serialised.")
     context_window: int | None = Field(default=None, gt=0, description="Tokens of prompt and answer; None asks.")
     is_chat_model: bool = Field(default=True, description="Whether chats go to /chat/completions.")
@@ -106,13 +102,6 @@ class RemoteAskingLLM(FunctionCallingLLM):
             raise ConfigurationError("the adapter of a call is named with adapter=, not with model=")
         return self._chosen(options.pop("adapter", None))
 
-    def _shown(self) -> str | None:
-        """The adapter that answers here, for metadata, which must not fail: engines are built outside of any tenant."""
-        try:
-            return self._chosen(None)
-        except AdapterError:
-            return self.adapter
-
     def _answer_tokens(self) -> int | None:
         """Tokens of an answer at most, as the adapter has it: LlamaIndex keeps so much of the window free."""
         try:
@@ -121,9 +110,6 @@ class RemoteAskingLLM(FunctionCallingLLM):
             version = None
         own: int | None = (version.defaults if version else {}).get("max_new_tokens")
         return self.max_tokens if own is None else own
-
-    def _chosen(self, asked: str | None) -> str | None:
-        return adapter_for(asked or self.adapter, self.tenants)
 
     def _build(self, prompt: str | Sequence[ChatMessage], formatted: bool, given: Mapping[str, Any]) -> Build:
         """How this call looks for whichever adapter it gets."""

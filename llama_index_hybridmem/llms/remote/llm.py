@@ -84,10 +84,6 @@ class RemoteLoraLLM(RemoteAskingLLM):
         """The name under which LlamaIndex serialises it."""
         return "RemoteLoraLLM"
 
-    def with_adapter(self, adapter: str | None) -> RemoteLoraLLM:
-        """The same LLM, connections and loaded adapters, with another default adapter; costs nothing."""
-        return self.model_copy(update={"adapter": adapter})
-
     def loaded(self) -> list[str]:
         """Names on the server of the adapters that are loaded as far as this object knows."""
         return self._residents.names()
