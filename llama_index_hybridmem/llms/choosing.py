@@ -19,7 +19,7 @@ class ChoosingLLM(FunctionCallingLLM):
     tenants: dict[str, list[str]] | None = Field(default=None, description="Adapters by tenant, its own first.")
     on_missing_adapter: Literal["raise", "base"] = Field(default="raise", description="Where an adapter is missing.")
 
-    def __init__(self, **fields: Any) -> None:  # as FunctionCallingLLM has it: tells type checkers of subclasses' fields
+    def __init__(self, **fields: Any) -> None:  # as in FunctionCallingLLM, for type checkers
         super().__init__(**fields)
 
     def with_adapter(self, adapter: str | None) -> Self:
