@@ -22,12 +22,11 @@ from llama_index_hybridmem.llms.adapters.files import (
     open_adapter,
     read_tensors,
 )
+from llama_index_hybridmem.llms.adapters.folders import state_of
 from llama_index_hybridmem.llms.adapters.layout import Layout, lay_out
 from llama_index_hybridmem.llms.serving.slots import BASE, SlotPool
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
 
     from llama_index_hybridmem.llms.adapters.files import AdapterFiles
@@ -79,7 +78,7 @@ class Residents:
         self._names = set(names)
         self._logits = logits
         self._loaded: dict[str, Resident] = {}
-        self._checked: dict[str, tuple[tuple[int, ...], AdapterFiles, Layout]] = {}
+        self._checked: dict[str, tuple[tuple[object, ...], AdapterFiles, Layout]] = {}
         self._probed: set[str] = set()
         self._clock = 0
 
@@ -185,9 +184,9 @@ class Residents:
         Raises:
             AdapterRefusedError: one failed.
         """
-        stamp = _stamp(version.folder)
+        stamp = tuple(state_of(version.folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE))
         known = self._checked.get(version.sha256)
-        if known is None or not stamp or known[0] != stamp:
+        if known is None or None in stamp or known[0] != stamp:
             known = self._checked[version.sha256] = (stamp, *self._check(version))
             while len(self._checked) > _KNOWN_PER_SLOT * self.pool.size:
                 del self._checked[next(iter(self._checked))]
@@ -247,12 +246,3 @@ class Residents:
         """Eight ids, spread over the vocabulary."""
         size = int(self._model.get_input_embeddings().weight.shape[0])
         return [place * size // 8 for place in range(8)]
-
-
-def _stamp(folder: Path) -> tuple[int, ...]:
-    """What changes when an adapter's files do: hashing them takes as long as loading; () when they cannot be found."""
-    try:
-        found = [(folder / name).stat() for name in (CONFIG_FILE, WEIGHTS_FILE)]
-    except OSError:
-        return ()  # `open_adapter` says what is missing
-    return tuple(number for each in found for number in (each.st_mtime_ns, each.st_size, each.st_ino))
