@@ -1,6 +1,6 @@
 """One thread per model that answers requests in mixed batches; knows token ids and adapters, no text and no LlamaIndex.
 
-A model is not safe to share between threads, and adapters less so: unlocked, most concurrent answers came from another
+A model is not safe to share between threads, and adapters less so: unlocked, concurrent answers come from another
 tenant's weights. So one thread owns it, requests queue up, and every row of a batch sees its own adapter. Rows join and
 leave between two steps. When a step fails, its rows go on one by one, and only the one that fails alone is given up.
 """
