@@ -25,16 +25,14 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.chat_engine import SimpleChatEngine
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.llms import MockLLM
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import get_response_synthesizer
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
-from llama_index_instrumentation import get_dispatcher
 from models import Voice
+from recorder import Recorder, recorded
 
 from llama_index_hybridmem.errors import (
     AdapterNameError,
@@ -335,28 +333,11 @@ def test_events_are_json(llm: LoraHuggingFaceLLM, events: Recorder) -> None:
     assert any('"bravo says hello"' in line for line in lines)
 
 
-class Recorder(BaseEventHandler):
-    """Keeps every event."""
-
-    seen: list[Any] = []
-
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the class name."""
-        return "Recorder"
-
-    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
-        """Keep it."""
-        self.seen.append(event)
-
-
 @pytest.fixture
 def events() -> Iterator[Recorder]:
     """All events fired during the test."""
-    root, recorder = get_dispatcher(), Recorder(seen=[])
-    root.add_event_handler(recorder)
-    yield recorder
-    root.event_handlers.remove(recorder)
+    with recorded() as recorder:
+        yield recorder
 
 
 # --- options of a call -----------------------------------------------------------------------------------------------

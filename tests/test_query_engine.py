@@ -23,8 +23,6 @@ from llama_index.core.base.response.schema import (
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
 from llama_index.core.graph_stores import SimplePropertyGraphStore
 from llama_index.core.graph_stores.types import EntityNode, Relation
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.instrumentation.events.llm import LLMCompletionEndEvent
 from llama_index.core.instrumentation.span import SimpleSpan
 from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
@@ -40,6 +38,7 @@ from llama_index.core.workflow import StartEvent, StopEvent, Workflow, step
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import instrument_tags
 from pydantic import BaseModel
+from recorder import Recorder, recorded
 
 from llama_index_hybridmem import HybridMemoryIndex, Route
 from llama_index_hybridmem.errors import (
@@ -77,25 +76,6 @@ class Fixed(BaseRetriever):
         return [NodeWithScore(node=node, score=self.score) for node in self.nodes]
 
 
-class Recorder(BaseEventHandler):
-    """Keeps every event."""
-
-    seen: list[Any] = []
-
-    @classmethod
-    def class_name(cls) -> str:
-        """Return the class name."""
-        return "Recorder"
-
-    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
-        """Keep it."""
-        self.seen.append(event)
-
-    def of(self, kind: type[BaseEvent]) -> list[Any]:
-        """The events of one kind."""
-        return [event for event in self.seen if isinstance(event, kind)]
-
-
 def dram(**metadata: Any) -> TextNode:
     """The passage on DRAM."""
     return TextNode(id_="dram", text=DRAM, metadata=metadata)
@@ -126,10 +106,8 @@ async def both(engine: HybridRouterQueryEngine, question: str) -> list[RESPONSE_
 @pytest.fixture
 def events() -> Iterator[Recorder]:
     """All events fired during the test."""
-    root, recorder = get_dispatcher(), Recorder(seen=[])
-    root.add_event_handler(recorder)
-    yield recorder
-    root.event_handlers.remove(recorder)
+    with recorded() as recorder:
+        yield recorder
 
 
 # --- routes ----------------------------------------------------------------------------------------------------------
