@@ -12,7 +12,9 @@ HybridMemoryError
 │   ├── UnknownAdapterError                   no adapter of that name, version or alias
 │   ├── UnknownTenantError                    a tenant that the model does not serve
 │   └── AdapterRefusedError                   an adapter's files failed a check: file, key, what to do
-├── StoreError                                a store on disk
+├── StoreError                                a store, on disk or on a server
+│   ├── StoreUnavailableError                 its server is down, frozen or too slow; try again later
+│   ├── StoreAccessError                      its server refuses us: password, role, database
 │   ├── StoreLockedError                      another process owns it
 │   ├── StoreClosedError                      used after close()
 │   ├── StoreDamagedError                     its files cannot be read
@@ -22,6 +24,7 @@ HybridMemoryError
 ├── RetrievalError                            a query to the stores
 │   ├── BranchTimeoutError                    a store missed its deadline
 │   ├── BreakerOpenError                      a store was skipped: too many of its calls are still hanging
+│   ├── CypherRefusedError                    a query that a language model wrote is not certain to read only
 │   └── AllStoresFailedError                  no store answered; carries every cause
 ├── GenerationError                           the language model could not answer
 │   ├── ContextOverflowError                  prompt and answer do not fit into the model's window
@@ -156,7 +159,15 @@ class AdapterRefusedError(AdapterError):
 
 
 class StoreError(HybridMemoryError):
-    """A store on disk could not do what was asked."""
+    """A store, on disk or on a server, could not do what was asked."""
+
+
+class StoreUnavailableError(StoreError):
+    """A store's server is down, frozen, unreachable or too slow; the same call may succeed later."""
+
+
+class StoreAccessError(StoreError):
+    """A store's server refuses us: wrong password, missing role, unknown database."""
 
 
 class StoreLockedError(StoreError):
@@ -227,6 +238,20 @@ class BreakerOpenError(RetrievalError):
         self.store = store
         self.hanging = hanging
         super().__init__(f"{store} skipped: {hanging} earlier calls have not come back")
+
+
+class CypherRefusedError(RetrievalError):
+    """A query that a language model wrote is not certain to read only, and was not run.
+
+    Attributes:
+        cypher: the query.
+        problem: what is wrong with it.
+    """
+
+    def __init__(self, cypher: str, problem: str) -> None:
+        self.cypher = cypher
+        self.problem = problem
+        super().__init__(f"refused {cypher!r:.400}: {problem}")
 
 
 class AllStoresFailedError(RetrievalError):
