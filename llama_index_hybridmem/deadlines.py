@@ -16,7 +16,7 @@ _ends: ContextVar[float | None] = ContextVar("hybridmem_deadline", default=None)
 
 @contextmanager
 def within(seconds: float | None) -> Iterator[None]:
-    """Give what runs inside so many seconds, or what is left of an earlier deadline if that is less; None: no change."""
+    """Give what runs inside so many seconds, or what is left of an earlier deadline if less; None: no change."""
     if seconds is None:
         yield
         return

@@ -1,0 +1,307 @@
+"""One Neo4j over Bolt, for threads: every call under a limit, errors in our terms; knows no schema and no graph.
+
+It speaks through the driver's async half on a loop thread of ours, because only there does a limit hold: a call that is
+cancelled ends, whatever the server does (see `loop_thread`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from ...deadlines import seconds_left
+from ...errors import (
+    ConfigurationError,
+    StoreAccessError,
+    StoreClosedError,
+    StoreError,
+    StoreUnavailableError,
+    told,
+)
+from ...extras import require
+from ...loop_thread import LoopThread
+
+if TYPE_CHECKING:
+    from neo4j import AsyncDriver, AsyncSession, AsyncTransaction
+
+T = TypeVar("T")
+Row = list[Any]
+Parameters = Mapping[str, object]
+
+_SCHEMES = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
+_ROWS_PER_FETCH = 20_000
+"""So that an answer comes in one round trip; the driver's 1,000 would make a second one of a large neighbourhood."""
+_FAREWELL_S = 1.0
+_REFUSALS = ("Neo.ClientError.Security.", "Neo.ClientError.Database.DatabaseNotFound")
+_TOO_SLOW = "Neo.ClientError.Transaction.TransactionTimedOut"
+
+
+class Bolt:
+    """Calls to one database of a Neo4j server. Safe to share between threads; connects with the first call.
+
+    Args:
+        uri: `bolt://`, `neo4j://` (routing; on a single server, too) or their `+s` and `+ssc` forms.
+        username: None: no authentication.
+        password: its password.
+        database: None: the user's home database.
+        timeout_s: seconds a read has (default 5), less where `deadlines.seconds_left` says so.
+        write_timeout_s: seconds each statement of a write transaction has (default 60).
+        **driver_options: for `neo4j.AsyncGraphDatabase.driver`, such as `max_connection_pool_size`.
+
+    Raises:
+        MissingExtraError: the driver is not installed.
+        ConfigurationError: no URI of a Neo4j server.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        database: str | None = None,
+        timeout_s: float = 5.0,
+        write_timeout_s: float = 60.0,
+        **driver_options: Any,
+    ) -> None:
+        require("Neo4j", "neo4j", "neo4j")
+        parts = urlsplit(uri)
+        if parts.scheme not in _SCHEMES or not parts.hostname or parts.username:
+            raise ConfigurationError(
+                f"{parts.scheme}://{parts.hostname}: expected {' or '.join(_SCHEMES[::3])}://host:port, and user and "
+                "password as arguments of their own"
+            )
+        self.uri = uri
+        self.database = database
+        self.timeout_s = timeout_s
+        self.write_timeout_s = write_timeout_s
+        self._place = f"Neo4j at {uri}" + (f", database {database!r}" if database else "")
+        self._auth = (username, password or "") if username is not None else None
+        self._options = driver_options
+        self._lock = threading.Lock()
+        self._line: _Line | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"Bolt({self.uri!r}, database={self.database!r})"
+
+    def read(self, cypher: str, parameters: Parameters | None = None, *, timeout_s: float | None = None) -> list[Row]:
+        """Run one statement in a READ session, once more when a connection was lost that had been idle.
+
+        Args:
+            cypher: the statement.
+            parameters: its parameters.
+            timeout_s: seconds it has in place of the store's.
+
+        Returns:
+            rows in column order.
+
+        Raises:
+            StoreUnavailableError: the server is down, frozen, too slow, or cut the connection.
+            StoreAccessError: it refuses us.
+            StoreClosedError: after `close`.
+            StoreError: it refuses the statement.
+        """
+        limit = self._limit(self.timeout_s if timeout_s is None else timeout_s)
+        return self._run(lambda line: _read(line, cypher, parameters or {}, self.database, limit), limit)
+
+    def statement_type(self, cypher: str, parameters: Parameters | None = None) -> str:
+        """Ask the server, without running it, what a statement does: "r", "w", "rw" or "s" (schema).
+
+        Raises:
+            StoreError: as `read`; the statement's syntax error is in the message.
+        """
+        limit = self._limit(self.timeout_s)
+        return self._run(lambda line: _explain(line, cypher, parameters or {}, self.database, limit), limit)
+
+    @contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """Open a write transaction: committed at the end, taken back on any exception.
+
+        Raises:
+            StoreUnavailableError: as `read`; when the connection is lost while committing, it is unknown whether the
+                server has committed.
+        """
+        limit = self._limit(self.write_timeout_s)
+        session, transaction = self._run(lambda line: _begin(line, self.database), limit)
+        try:
+            yield Transaction(self, transaction)
+            self._run(lambda _: transaction.commit(), limit)
+        finally:
+            self._part(session, transaction)
+
+    def schema(self, statements: list[str]) -> None:
+        """Run statements that change indexes or constraints, each in a transaction of its own."""
+        for statement in statements:
+            with self.writing() as transaction:
+                transaction.run(statement)
+
+    def close(self) -> None:
+        """Close every connection and end the thread; further calls raise StoreClosedError. Closing twice is fine."""
+        self._closed = True
+        line, self._line = self._line, None
+        if line is not None:
+            line.thread.close()
+
+    def _limit(self, limit_s: float) -> float:
+        left = seconds_left()
+        return limit_s if left is None else min(limit_s, left)
+
+    def _run(self, call: Callable[[_Line], Coroutine[Any, Any, T]], limit_s: float) -> T:
+        line = self._opened()
+        try:
+            return line.thread.run(call(line), limit_s)
+        except Exception as error:
+            raise self._told(error, limit_s) from error
+
+    def _opened(self) -> _Line:
+        if self._closed:
+            raise StoreClosedError(f"{self._place} is closed")
+        with self._lock:
+            line = self._line
+            if line is None or line.pid != os.getpid():  # of a parent process: its thread did not come along
+                options = {"connection_timeout": self.timeout_s, **self._options}
+                line = self._line = _Line(self.uri, self._auth, options)
+                weakref.finalize(self, line.thread.stop).atexit = False  # at exit the operating system closes sockets
+            return line
+
+    def _part(self, session: AsyncSession, transaction: AsyncTransaction) -> None:
+        """Leave a transaction; on a committed one that does nothing, on a lost connection there is nobody to tell."""
+        line = self._line
+        if line is not None:
+            try:
+                line.thread.run(_leave(session, transaction), self._limit(_FAREWELL_S))
+            except Exception:  # noqa: BLE001 - the transaction's own error is the one to raise; the server ends it itself
+                transaction.cancel()
+
+    def _told(self, error: Exception, limit_s: float) -> Exception:
+        """Give a driver's error in our terms."""
+        from neo4j import exceptions
+
+        if self._closed:
+            return StoreClosedError(f"{self._place} is closed")
+        code = getattr(error, "code", None) or ""
+        if isinstance(error, (TimeoutError, asyncio.TimeoutError)) or code.startswith(_TOO_SLOW):
+            return StoreUnavailableError(f"{self._place} did not answer within {limit_s:.2g} s: is it up?")
+        if code.startswith(_REFUSALS) or isinstance(error, exceptions.AuthError):
+            return StoreAccessError(f"{self._place} refuses us: {told(error)}; check user, password, role and database")
+        if isinstance(error, exceptions.IncompleteCommit):
+            return StoreUnavailableError(
+                f"{self._place} was lost while committing: {told(error)}; whether it has the change is unknown, and "
+                "making it again is harmless"
+            )
+        lost = (exceptions.ServiceUnavailable, exceptions.SessionExpired, exceptions.TransientError, OSError)
+        if isinstance(error, lost):
+            return StoreUnavailableError(f"{self._place} cannot be reached: {told(error)}; is it running?")
+        if isinstance(error, UnicodeEncodeError):
+            return StoreError(f"{self._place}: text holds a lone surrogate, which no server takes: {error}")
+        return StoreError(f"{self._place}: {told(error)}")
+
+
+class Transaction:
+    """An open write transaction."""
+
+    def __init__(self, bolt: Bolt, transaction: AsyncTransaction) -> None:
+        self._bolt = bolt
+        self._transaction = transaction
+
+    def run(self, cypher: str, parameters: Parameters | None = None) -> list[Row]:
+        """Run one statement; arguments, rows and errors as of `Bolt.read`."""
+        limit = self._bolt._limit(self._bolt.write_timeout_s)
+        return self._bolt._run(lambda _: _rows(self._transaction, cypher, parameters or {}), limit)
+
+
+class _Line:
+    """A driver and the thread it lives on."""
+
+    def __init__(self, uri: str, auth: tuple[str, str] | None, options: Mapping[str, Any]) -> None:
+        self.pid = os.getpid()
+        self.thread = LoopThread("hybridmem-bolt", self._farewell)
+        self._uri, self._auth, self._options = uri, auth, options
+        self._driver: AsyncDriver | None = None
+
+    async def driver(self) -> AsyncDriver:
+        """Make the driver on its own loop; it connects when first used."""
+        if self._driver is None:
+            from neo4j import AsyncGraphDatabase
+
+            defaults = {"max_transaction_retry_time": 0, "notifications_min_severity": "OFF"}
+            self._driver = AsyncGraphDatabase.driver(self._uri, auth=self._auth, **{**defaults, **self._options})
+        return self._driver
+
+    async def _farewell(self) -> None:
+        if self._driver is not None:
+            await self._driver.close()
+
+
+async def _session(line: _Line, database: str | None, mode: str) -> AsyncSession:
+    driver = await line.driver()
+    return driver.session(database=database, default_access_mode=mode, fetch_size=_ROWS_PER_FETCH)
+
+
+async def _read(line: _Line, cypher: str, parameters: Parameters, database: str | None, limit_s: float) -> list[Row]:
+    from neo4j import exceptions
+
+    try:
+        return await _read_once(line, cypher, parameters, database, limit_s)
+    except (exceptions.ServiceUnavailable, exceptions.SessionExpired):
+        # A server that was restarted leaves dead connections in the pool; the driver drops all of them now.
+        return await _read_once(line, cypher, parameters, database, limit_s)
+
+
+async def _read_once(
+    line: _Line, cypher: str, parameters: Parameters, database: str | None, limit_s: float
+) -> list[Row]:
+    from neo4j import Query
+
+    session = await _session(line, database, "READ")
+    async with session:
+        return await _rows(session, Query(cypher, timeout=limit_s or None), parameters)
+
+
+async def _explain(line: _Line, cypher: str, parameters: Parameters, database: str | None, limit_s: float) -> str:
+    from neo4j import Query
+
+    session = await _session(line, database, "READ")
+    async with session:
+        query = Query(f"EXPLAIN {cypher}", timeout=limit_s or None)
+        result = await session.run(query, dict(parameters))
+        return str((await result.consume()).query_type)
+
+
+async def _begin(line: _Line, database: str | None) -> tuple[AsyncSession, AsyncTransaction]:
+    from neo4j import exceptions
+
+    try:
+        return await _begin_once(line, database)
+    except (exceptions.ServiceUnavailable, exceptions.SessionExpired):  # see `_read`
+        return await _begin_once(line, database)
+
+
+async def _begin_once(line: _Line, database: str | None) -> tuple[AsyncSession, AsyncTransaction]:
+    session = await _session(line, database, "WRITE")
+    try:
+        transaction = await session.begin_transaction()
+        await _rows(transaction, "RETURN 1", {})  # BEGIN alone does not tell whether the connection lives
+    except BaseException:
+        await session.close()
+        raise
+    return session, transaction
+
+
+async def _leave(session: AsyncSession, transaction: AsyncTransaction) -> None:
+    try:
+        await transaction.close()
+    finally:
+        await session.close()
+
+
+async def _rows(runner: Any, cypher: Any, parameters: Parameters) -> list[Row]:
+    result = await runner.run(cypher, dict(parameters))
+    return [record.values() async for record in result]
