@@ -230,3 +230,27 @@ class GraphStore(Protocol):
 
     def close(self) -> None:
         """Release files; further calls raise StoreClosedError."""
+
+
+class PortableGraphStore(GraphStore, Protocol):
+    """A graph store that gives back all that was written into it, so that it can be copied into another."""
+
+    def export_passages(self, after: str | None, limit: int) -> list[Passage]:
+        """Give passages whole, page by page.
+
+        Names and facts come alphabetically, names that title and facts stand for among them; metadata as filters see
+        them. Written into another store they make the same links, and that store gives them back the same.
+
+        Args:
+            after: the last node id of the page before; None for the first page.
+            limit: most passages of a page.
+
+        Returns:
+            passages in the order of their node ids, whichever that is in the store; each page as it is at one moment.
+        """
+
+    def stated(self) -> tuple[list[str], list[Fact]]:
+        """List what belongs to no passage: names that the user stated, ends of such facts among them, and facts."""
+
+    def stats(self) -> dict[str, int]:
+        """Count passages, names, links and facts, and whatever else the store can tell, under these keys."""

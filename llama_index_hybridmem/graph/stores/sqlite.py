@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import ConfigurationError
 from ...filters import Filter
 from ..entities import Gazetteer, is_short, normalise
+from . import copies
 from .base import Fact, Ids, Link, Links, Name, NameRule, Passage, StoredPassage
 from .conditions import Sql, to_sql
 from .database import Database
@@ -258,6 +259,14 @@ class SqliteGraphStore:
     def document_node_ids(self, doc_id: str) -> list[str]:
         """List the node ids of one document."""
         return [row[0] for row in self._rows("SELECT node_id FROM passage WHERE doc_id = ? ORDER BY id", doc_id)]
+
+    def export_passages(self, after: str | None, limit: int) -> list[Passage]:
+        """Give passages whole, in the order of their node ids; see `PortableGraphStore`."""
+        return copies.export_passages(self._rows, after, limit)
+
+    def stated(self) -> tuple[list[str], list[Fact]]:
+        """List the names and facts that the user stated; see `PortableGraphStore`."""
+        return copies.stated(self._rows)
 
     def close(self) -> None:
         """Close every connection; further calls raise StoreClosedError. Closing twice is fine."""
