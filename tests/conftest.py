@@ -12,7 +12,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 SOAK = os.environ.get("HYBRIDMEM_SOAK") == "1"
-pytest_plugins = ["models"]  # small language models and adapters, made when a test asks for them
+pytest_plugins = [
+    "models",  # small language models and adapters, made when a test asks for them
+    "servers.neo4j.fixtures",  # a real Neo4j, started when a test asks for it
+]
 SHARE = 20  # a volume test's share of its full size in `make test`
 
 settings.register_profile(
