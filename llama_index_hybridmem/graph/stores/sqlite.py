@@ -18,8 +18,9 @@ from . import copies
 from .base import Fact, Ids, Link, Links, Name, NameRule, Passage, StoredPassage
 from .conditions import Sql, to_sql
 from .database import Database
-from .linking import Linker, digest, insert_facts, stated_names
+from .linking import HeldDictionary, Linker, Row, digest, fact_rows, stated_names
 from .schema import NO_PASSAGE, SCHEMA, VERSION
+from .sqlite_tables import SqliteTables
 
 _AMONG = "IN (SELECT value FROM json_each(?))"
 _CASE = "CASE WHEN name.given OR NOT name.total THEN 1.0 ELSE 1.0 * name.upper / name.total END"
@@ -69,8 +70,7 @@ class SqliteGraphStore:
             ).fetchall()
             same = {node_id for _, node_id, digest in rows if digests.get(node_id) == digest}
             linker.remove(number for number, node_id, _ in rows if node_id not in same)
-            new = [passage for node_id, passage in latest.items() if node_id not in same]
-            linker.add(new, [digests[passage.node_id] for passage in new])
+            linker.add([Row.of(one, digests[node_id]) for node_id, one in latest.items() if node_id not in same])
 
     def delete(self, *, node_ids: Iterable[str] = (), doc_ids: Iterable[str] = ()) -> None:
         """Remove passages by node id or document id in one transaction; unknown ids are ignored."""
@@ -86,7 +86,7 @@ class SqliteGraphStore:
     def add_facts(self, facts: Sequence[Fact]) -> None:
         """Add statements that belong to no passage; ends written as names join the dictionary."""
         with self._writing() as (connection, linker):
-            insert_facts(connection, facts, NO_PASSAGE)
+            SqliteTables(connection).insert_facts(fact_rows(facts), NO_PASSAGE)
             linker.give(name for fact in facts for name in stated_names(fact))
 
     @contextmanager
@@ -95,7 +95,7 @@ class SqliteGraphStore:
             version, gazetteer = self._dictionary(connection)
             self._known = None  # what follows puts it ahead of the tables, until they are committed
             before = connection.total_changes
-            linker = Linker(connection, gazetteer)
+            linker = Linker(SqliteTables(connection), HeldDictionary(gazetteer))
             yield connection, linker
             linker.settle()
             if connection.total_changes > before:
