@@ -20,43 +20,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from .bells import Bell, LoopBell, ThreadBell
-from .errors import BranchTimeoutError, BreakerOpenError, ConfigurationError
+from .breaker import Breaker
+from .deadlines import within
+from .errors import BranchTimeoutError, ConfigurationError
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Status = Literal["ok", "failed", "late", "skipped"]
-
-
-class Breaker:
-    """Counts the calls to one store that were abandoned and still hang; open once there are too many.
-
-    Thread-safe. Only abandoned calls count: a burst of calls that are all within their deadlines is let through.
-
-    Args:
-        limit: hanging calls that open the breaker (default 4: a hung server costs four threads, not one per query).
-    """
-
-    def __init__(self, limit: int = 4) -> None:
-        if limit < 1:
-            raise ConfigurationError(f"a breaker's limit is at least 1, not {limit}")
-        self.limit = limit
-        self._hanging = 0
-        self._lock = threading.Lock()
-
-    @property
-    def hanging(self) -> int:
-        """How many abandoned calls have not come back."""
-        return self._hanging
-
-    @property
-    def is_open(self) -> bool:
-        """Whether further calls are skipped; closes by itself as soon as one hanging call comes back."""
-        return self._hanging >= self.limit
-
-    def _count(self, change: int) -> None:
-        with self._lock:
-            self._hanging += change
 
 
 @dataclass(frozen=True)
@@ -66,8 +37,9 @@ class Call(Generic[T]):
     Attributes:
         function: what to run on an own thread, under a copy of the caller's context. No argument, or, with ``after``,
             the ``Outcome`` of that call, whatever it was.
-        deadline_s: seconds it has, counted from its own start; None for no limit.
-        breaker: where it is counted when it misses its deadline; None to count nowhere.
+        deadline_s: seconds it has, counted from its own start; None for no limit. What it calls can ask
+            ``deadlines.seconds_left``.
+        breaker: says whether it is made at all, and learns how it ended; None to make it always.
         native: an awaitable form of ``function``, preferred by ``arun``: it runs on the event loop and is cancelled
             when late. ``run`` always uses ``function``.
         after: name of a call listed earlier that must have ended before this one starts.
@@ -187,13 +159,12 @@ def _start_ready(
         if call.after is not None and call.after not in outcomes:
             continue
         del waiting[name]
-        if call.breaker is not None and call.breaker.is_open:
-            error = BreakerOpenError(name, call.breaker.hanging)
-            outcomes[name] = Outcome(name, "skipped", error=error)
+        flight = _Flight(name, call, bell)
+        if call.breaker is not None and not call.breaker.admit(flight):
+            outcomes[name] = Outcome(name, "skipped", error=call.breaker.refusal(name))
         else:
-            arguments = () if call.after is None else (outcomes[call.after],)
-            flying[name] = flight = _Flight(name, call, bell)
-            flight.start(arguments)
+            flying[name] = flight
+            flight.start(() if call.after is None else (outcomes[call.after],))
 
 
 class _Flight(Generic[T]):
@@ -205,6 +176,7 @@ class _Flight(Generic[T]):
         self._task: asyncio.Task[T] | None = None
         self._value: T | None = None
         self._error: BaseException | None = None
+        self._late: BranchTimeoutError | None = None
         self._landed_s: float | None = None
         self._abandoned = False
         self._started = time.perf_counter()
@@ -212,7 +184,7 @@ class _Flight(Generic[T]):
     def start(self, arguments: tuple[Outcome[T], ...]) -> None:
         native = self._call.native if self._bell.on_loop else None
         if native is not None:
-            self._task = asyncio.ensure_future(_awaited(native, arguments))
+            self._task = asyncio.ensure_future(self._awaited(native, arguments))
             self._task.add_done_callback(self._task_done)
             return
         context = contextvars.copy_context()
@@ -226,11 +198,22 @@ class _Flight(Generic[T]):
 
     def _work(self, arguments: tuple[Outcome[T], ...]) -> None:
         try:
-            value = self._call.function(*arguments)
+            with within(self._rest_s()):
+                value = self._call.function(*arguments)
         except BaseException as error:  # noqa: BLE001 - a thread's boundary: whatever it is, the waiting side gets it
             self._land(None, error)
         else:
             self._land(value, None)
+
+    async def _awaited(self, native: Callable[..., Awaitable[T]], arguments: tuple[Outcome[T], ...]) -> T:
+        with within(self._rest_s()):
+            return await native(*arguments)
+
+    def _rest_s(self) -> float | None:
+        """How much of the deadline is left; below 0 when it has passed, None without one."""
+        if self._call.deadline_s is None:
+            return None
+        return self._started + self._call.deadline_s - time.perf_counter()
 
     def _task_done(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():
@@ -242,50 +225,52 @@ class _Flight(Generic[T]):
 
     def _land(self, value: T | None, error: BaseException | None) -> None:
         with self._lock:
-            self._landed_s = time.perf_counter() - self._started
+            landed_s = time.perf_counter() - self._started
             self._value, self._error = value, error
-            abandoned = self._abandoned
+            self._late = self._timeout(landed_s)
+            abandoned, self._landed_s = self._abandoned, landed_s
+        breaker = self._call.breaker
         if not abandoned:
+            if breaker is not None:
+                breaker.ended(self, self._late or error)
             self._bell.ring()
             return
-        logger.info("%s came back %.1f s after its start, too late (%r)", self._name, self._landed_s, error)
-        if self._call.breaker is not None:
-            self._call.breaker._count(-1)
+        logger.info("%s came back %.1f s after its start, too late (%r)", self._name, landed_s, error)
+        if breaker is not None:
+            breaker.came_back(error)
 
     def seconds_left(self) -> float:
-        if self._landed_s is not None:
-            return 0.0
-        if self._call.deadline_s is None:
-            return threading.TIMEOUT_MAX
-        return min(max(0.0, self._started + self._call.deadline_s - time.perf_counter()), threading.TIMEOUT_MAX)
+        rest_s = 0.0 if self._landed_s is not None else self._rest_s()
+        return threading.TIMEOUT_MAX if rest_s is None else min(max(0.0, rest_s), threading.TIMEOUT_MAX)
 
     def settle(self) -> Outcome[T] | None:
         """Return the outcome, or None while the call still has time."""
         now_s = time.perf_counter() - self._started
-        deadline_s = self._call.deadline_s
         with self._lock:
             landed_s = self._landed_s
-        if landed_s is None:
-            if deadline_s is None or now_s < deadline_s or not self.abandon():
-                return None
-            return Outcome(self._name, "late", error=BranchTimeoutError(self._name, deadline_s), latency_s=now_s)
-        if deadline_s is not None and landed_s > deadline_s:
-            return Outcome(self._name, "late", error=BranchTimeoutError(self._name, deadline_s), latency_s=landed_s)
-        status: Status = "ok" if self._error is None else "failed"
-        return Outcome(self._name, status, self._value, self._error, landed_s)
+        if landed_s is not None:
+            if self._late is not None:
+                return Outcome(self._name, "late", error=self._late, latency_s=landed_s)
+            status: Status = "ok" if self._error is None else "failed"
+            return Outcome(self._name, status, self._value, self._error, landed_s)
+        late = self._timeout(now_s)
+        if late is None or not self.abandon(late):
+            return None
+        return Outcome(self._name, "late", error=late, latency_s=now_s)
 
-    def abandon(self) -> bool:
-        """Stop waiting for the call and count it as hanging; False when it has just landed."""
+    def _timeout(self, seconds: float) -> BranchTimeoutError | None:
+        """The error of a call that has taken so long; None while it is in time."""
+        deadline_s = self._call.deadline_s
+        return BranchTimeoutError(self._name, deadline_s) if deadline_s is not None and seconds > deadline_s else None
+
+    def abandon(self, late: BranchTimeoutError | None = None) -> bool:
+        """Stop waiting for the call, which counts as hanging from now on; False when it has just landed."""
         with self._lock:
             if self._landed_s is not None:
                 return False
             self._abandoned = True
             if self._call.breaker is not None:
-                self._call.breaker._count(+1)
+                self._call.breaker.abandoned(self, late)
         if self._task is not None:
             self._task.cancel()
         return True
-
-
-async def _awaited(native: Callable[..., Awaitable[T]], arguments: tuple[Outcome[T], ...]) -> T:
-    return await native(*arguments)

@@ -23,7 +23,7 @@ HybridMemoryError
 ├── EncoderError                              the embedding model failed or its files are wrong
 ├── RetrievalError                            a query to the stores
 │   ├── BranchTimeoutError                    a store missed its deadline
-│   ├── BreakerOpenError                      a store was skipped: too many of its calls are still hanging
+│   ├── BreakerOpenError                      a store was skipped: its calls hang, were late or found no server
 │   ├── CypherRefusedError                    a query that a language model wrote is not certain to read only
 │   └── AllStoresFailedError                  no store answered; carries every cause
 ├── GenerationError                           the language model could not answer
@@ -227,17 +227,29 @@ class BranchTimeoutError(RetrievalError):
 
 
 class BreakerOpenError(RetrievalError):
-    """A store was skipped because too many of its earlier calls are still hanging.
+    """A store was skipped because its earlier calls hang, were late or found no server.
 
     Attributes:
         store: the store's name.
         hanging: how many calls have not come back.
+        misses: how many calls in a row were late or found no server.
+        retry_in_s: seconds until it is tried again; 0 while one call is trying.
+        cause: the last miss, as text.
     """
 
-    def __init__(self, store: str, hanging: int) -> None:
+    def __init__(
+        self, store: str, hanging: int, misses: int = 0, retry_in_s: float = 0.0, cause: str | None = None
+    ) -> None:
         self.store = store
         self.hanging = hanging
-        super().__init__(f"{store} skipped: {hanging} earlier calls have not come back")
+        self.misses = misses
+        self.retry_in_s = retry_in_s
+        self.cause = cause
+        missed = (
+            f"{hanging} earlier calls have not come back" if hanging >= misses else f"its last {misses} calls missed"
+        )
+        again = f"next try in {retry_in_s:.1f} s" if retry_in_s else "one call is trying it again"
+        super().__init__(f"{store} skipped: {missed}; {again}" + (f"; last miss: {cause}" if cause else ""))
 
 
 class CypherRefusedError(RetrievalError):

@@ -192,6 +192,10 @@ class HybridRouterQueryEngine(RoutedQueryEngine):
         retriever = hybrid_of(named, similarity_top_k=similarity_top_k, filters=filters, deadline_s=deadline_s)
         return cls(retriever, llm, filters=filters, **settings)
 
+    def health(self) -> dict[str, dict[str, Any]]:
+        """Say how each store stands, JSON-safe; asks nobody. See `HybridRetriever.health`."""
+        return self._retrieval.retriever.health()
+
     def as_chat_engine(self, **settings: Any) -> HybridChatEngine:
         """Return a chat engine on this engine; the arguments are `HybridChatEngine.from_defaults`'s."""
         return HybridChatEngine.from_defaults(self, **settings)

@@ -16,7 +16,8 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index_instrumentation import get_dispatcher
 
-from .branches import Breaker, Call, Outcome, arun, run
+from .branches import Call, Outcome, arun, run
+from .breaker import Breaker
 from .errors import AllStoresFailedError, ConfigurationError, EncoderError, UnknownRouteError, told
 from .events import BranchEndEvent, FusionEndEvent
 from .filters import Filter, evaluate, parse
@@ -52,6 +53,8 @@ class HybridRetriever(BaseRetriever):
         embed_model: for stores whose retriever says ``needs_embedding`` but has no model.
         embed_deadline_s: seconds for embedding the query (default 30: the first call may load the model, which took
             HuggingFaceEmbedding 17-20 s); None for no limit.
+        retry_s: seconds that a store is skipped for when four of its calls in a row were late or found no server, or
+            four hang; then one query tries it again, and when that succeeds all do (default 5).
         callback_manager: LlamaIndex's; the stores keep their own.
 
     Raises:
@@ -70,6 +73,7 @@ class HybridRetriever(BaseRetriever):
         rrf_k: float = 60,
         embed_model: BaseEmbedding | None = None,
         embed_deadline_s: float | None = 30.0,
+        retry_s: float = 5.0,
         callback_manager: CallbackManager | None = None,
     ) -> None:
         super().__init__(callback_manager=callback_manager)
@@ -86,7 +90,8 @@ class HybridRetriever(BaseRetriever):
         self._embed_deadline_s = checked_deadline("embed_deadline_s", embed_deadline_s)
         self._filters: dict[str, Filter | None] = {store.name: parse(store.filters) for store in stores}
         self._encoders = encoders(stores, embed_model)
-        self._breakers = {name: Breaker() for name in (*self._stores, *(name for name, _ in self._encoders.values()))}
+        branches = (*self._stores, *(name for name, _ in self._encoders.values()))
+        self._breakers = {name: Breaker(retry_s=retry_s, name=name) for name in branches}
 
     @property
     def stores(self) -> tuple[Store, ...]:
@@ -111,6 +116,17 @@ class HybridRetriever(BaseRetriever):
         view._stores = by_name([self._stores[name] for name in dict.fromkeys(names)])
         view.similarity_top_k = self.similarity_top_k if top_k is None else checked_top_k(top_k)
         return view
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """Say how each store and each embedding model stands, JSON-safe; asks nobody.
+
+        Returns:
+            name to: state ("closed": it is asked; "open": it is skipped; "half-open": one query tries it), hanging
+            (calls that missed their deadline and have not come back), misses (calls in a row that were late or found no
+            server), retry_in_s (seconds to the next try; None while closed) and error (of the last miss).
+        """
+        models = (self._encoders[name][0] for name in self._stores if name in self._encoders)
+        return {name: self._breakers[name].health() for name in dict.fromkeys((*self._stores, *models))}
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return self._answer(run(self._calls(query_bundle)))

@@ -14,8 +14,15 @@ from typing import Any
 
 import pytest
 
-from llama_index_hybridmem.branches import Breaker, Call, Outcome, arun, in_thread, run
-from llama_index_hybridmem.errors import BranchTimeoutError, BreakerOpenError, ConfigurationError
+from llama_index_hybridmem.branches import Call, Outcome, arun, in_thread, run
+from llama_index_hybridmem.breaker import Breaker
+from llama_index_hybridmem.deadlines import seconds_left, within
+from llama_index_hybridmem.errors import (
+    BranchTimeoutError,
+    BreakerOpenError,
+    ConfigurationError,
+    StoreUnavailableError,
+)
 
 Runner = Callable[[Mapping[str, Call[Any]]], "dict[str, Outcome[Any]]"]
 
@@ -37,6 +44,11 @@ def gate() -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
     event.set()
+
+
+def no_server() -> None:
+    """A call that finds none."""
+    raise StoreUnavailableError("nobody there")
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -155,10 +167,69 @@ def test_the_breaker_opens_at_four_and_closes_when_one_comes_back(fly: Runner) -
     wait_until(lambda: breaker.hanging == 0)
 
 
-def test_a_breaker_needs_room_for_one() -> None:
-    """A limit below one would skip every call for ever."""
-    with pytest.raises(ConfigurationError, match="at least 1"):
-        Breaker(limit=0)
+def test_calls_that_end_late_by_themselves_open_the_breaker_too(fly: Runner) -> None:
+    """Nothing hangs, yet each call cost its whole deadline: the fifth is skipped; a late error is no sign of life."""
+    breaker = Breaker()
+
+    def end_at_the_deadline() -> None:
+        time.sleep(seconds_left() or 0)
+        no_server()
+
+    for _ in range(4):
+        assert fly({"db": Call(end_at_the_deadline, deadline_s=0.01, breaker=breaker)})["db"].status == "late"
+    wait_until(lambda: breaker.hanging == 0)
+    assert breaker.health()["misses"] == 4
+    assert breaker.is_open
+
+
+def test_a_call_that_ends_as_its_flight_is_given_up_is_reported_once(fly: Runner) -> None:
+    """A probe that lands while nobody looks frees the breaker for the next one."""
+    breaker = Breaker(limit=1, retry_s=0.001)
+    for _ in range(50):
+        fly({"db": Call(lambda: time.sleep(0.002), deadline_s=0.002, breaker=breaker)})
+    wait_until(lambda: breaker.hanging == 0)
+    wait_until(lambda: fly({"db": Call(lambda: 1, breaker=breaker)})["db"].status == "ok")
+    assert breaker.state == "closed"
+
+
+async def test_a_cancelled_query_leaves_no_probe_behind(gate: threading.Event) -> None:
+    """A query that tried a store again and was cancelled lets the next one try."""
+    breaker = Breaker(limit=1, retry_s=0.001)
+    await arun({"db": Call(no_server, breaker=breaker)})
+    await asyncio.sleep(0.01)
+    started = threading.Event()
+    trying = asyncio.ensure_future(arun({"db": Call(lambda: started.set() or gate.wait(), breaker=breaker)}))
+    await in_thread(started.wait)
+    assert (await arun({"db": Call(lambda: 1, breaker=breaker)}))["db"].status == "skipped"
+    trying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await trying
+    assert breaker.hanging == 1
+    assert (await arun({"db": Call(lambda: 1, breaker=breaker)}))["db"].status == "ok"
+    gate.set()
+    await in_thread(wait_until, lambda: breaker.hanging == 0)
+
+
+async def test_what_a_branch_calls_knows_how_long_it_may_take() -> None:
+    """``seconds_left`` inside a branch, on a thread or on the loop, is what its deadline leaves; None without one."""
+    assert seconds_left() is None
+
+    async def native() -> float | None:
+        return seconds_left()
+
+    calls = {
+        "thread": Call(seconds_left, deadline_s=30),
+        "loop": Call(lambda: None, native=native, deadline_s=30),
+        "free": Call(seconds_left),
+        "after": Call(lambda _: seconds_left(), deadline_s=30, after="thread"),
+    }
+    for outcomes in (await arun(calls), await in_thread(run, {**calls, "loop": Call(seconds_left, deadline_s=30)})):
+        left = {name: outcome.value for name, outcome in outcomes.items()}
+        assert left.pop("free") is None
+        assert all(29 < seconds <= 30 for seconds in left.values())
+    with within(0.5):
+        tight = await arun({"a": Call(seconds_left, deadline_s=30), "b": Call(seconds_left)})
+    assert all(outcome.value <= 0.5 for outcome in tight.values()), "an earlier deadline above stays"
 
 
 def test_context_variables_are_visible_in_a_branch_and_do_not_leak_out(fly: Runner) -> None:

@@ -36,6 +36,7 @@ from llama_index_hybridmem.errors import (
     ConfigurationError,
     EncoderError,
     FilterError,
+    StoreUnavailableError,
     UnknownRouteError,
 )
 from llama_index_hybridmem.events import BranchEndEvent, FusionEndEvent
@@ -276,6 +277,40 @@ def test_a_hanging_store_is_skipped_after_four_and_asked_again_when_one_call_com
         time.sleep(0.002)
 
 
+def test_a_store_without_its_server_is_skipped_and_tried_again_by_one_query(ask: Retrieve) -> None:
+    """Four queries find no server, the next are not held up by it, a later one finds it back; health tells each."""
+    found: list[TextNode] = []
+    asked: list[int] = []
+
+    def look(_: QueryBundle) -> Sequence[NodeWithScore]:
+        asked.append(1)
+        if not found:
+            raise StoreUnavailableError("Neo4j at bolt://db:7687 did not answer within 2 s")
+        return [NodeWithScore(node=each) for each in found]
+
+    retriever = HybridRetriever({"vector": Fixed(node("a")), "graph": Doing(look)}, retry_s=0.2)
+    states = []
+    for _ in range(6):
+        states.append(retriever.health()["graph"]["state"])
+        assert ids(ask(retriever, "q")) == ["a"]
+    assert states == ["closed"] * 4 + ["open"] * 2
+    assert len(asked) == 4
+    health = json.loads(json.dumps(retriever.health()))
+    assert health["vector"] == {"state": "closed", "hanging": 0, "misses": 0, "retry_in_s": None, "error": None}
+    graph = health["graph"]
+    assert (graph["state"], graph["hanging"], graph["misses"]) == ("open", 0, 4)
+    assert 0 < graph["retry_in_s"] <= 0.2
+    assert graph["error"] == "StoreUnavailableError: Neo4j at bolt://db:7687 did not answer within 2 s"
+    found.append(node("b"))
+    end = time.monotonic() + 10
+    while ids(ask(retriever, "q")) != ["a", "b"]:
+        assert time.monotonic() < end, "the store was never tried again"
+        time.sleep(0.01)
+    assert len(asked) == 5
+    assert retriever.health()["graph"]["state"] == "closed"
+    assert list(retriever.with_stores(["graph"]).health()) == ["graph"]
+
+
 def answers(retriever: HybridRetriever, ask: Retrieve) -> bool:
     """Whether any store answers."""
     try:
@@ -430,10 +465,13 @@ def test_a_hanging_encoder_has_its_own_deadline_and_breaker(ask: Retrieve, gate:
         with retrieval_report() as report:
             assert ids(ask(retriever, "q")) == ["k"]
     assert len(model.calls) == 4
-    assert (
-        report.degraded[0]
-        == "encoder:Hung-1: BreakerOpenError: encoder:Hung-1 skipped: 4 earlier calls have not come back"
+    assert report.degraded[0].startswith(
+        "encoder:Hung-1: BreakerOpenError: encoder:Hung-1 skipped: 4 earlier calls have not come back; next try in "
     )
+    assert report.degraded[0].endswith("; last miss: BranchTimeoutError: encoder:Hung-1 did not answer within 0.02 s")
+    health = retriever.health()
+    assert list(health) == ["vector", "keyword", "encoder:Hung-1"]
+    assert [each["state"] for each in health.values()] == ["closed", "closed", "open"]
     assert [outcome.status for outcome in report.outcomes] == ["failed", "ok"]
 
 
@@ -592,6 +630,7 @@ def test_a_view_asks_fewer_stores_and_leaves_the_original_alone(ask: Retrieve) -
         (lambda: HybridRetriever({"a": Fixed()}, similarity_top_k=0), "similarity_top_k"),
         (lambda: HybridRetriever({"a": Fixed()}, rrf_k=-1), "finite k"),
         (lambda: HybridRetriever({"a": Fixed()}, embed_deadline_s=0), "embed_deadline_s"),
+        (lambda: HybridRetriever({"a": Fixed()}, retry_s=0), "retry_s"),
         (lambda: Store("", Fixed()), "not empty"),
         (lambda: Store("encoder:x", Fixed()), "does not start with"),
         (lambda: Store("a", Fixed(), weight=float("nan")), "a: a weight"),
