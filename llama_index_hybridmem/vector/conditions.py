@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import qdrant_edge as edge
 
 from ..filters import LIST_OPS, ORDER, Condition, Filter, Group, Op, Scalar, kind
-from .points import OURS, TERMS, extreme, extreme_term, presence_term, term
+from .points import OURS, TERMS, WINDOWS, extreme, extreme_term, presence_term, term
 
 NOTHING = edge.Filter(must_not=[edge.Filter()])
+WITH_WINDOWS = edge.Filter(must=[edge.HasVectorCondition(WINDOWS)])
 EXACT_TO = 2.0**53
 """From here on the engine's floats do not tell neighbouring integers apart."""
 

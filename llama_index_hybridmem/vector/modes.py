@@ -1,4 +1,4 @@
-"""LlamaIndex's query modes as searches of one shard; knows no node and no file."""
+"""LlamaIndex's query modes as searches of one store; knows no node and no file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQu
 from ..errors import ConfigurationError
 from ..filters import parse
 from ..fusion import by_score
-from .search import Hits, Searcher
+from .base import Hits
+from .search import Searcher
 from .sparse import Bm25Encoder
 
 MMR_FACTOR = 4
@@ -23,8 +24,8 @@ class Modes:
     """Answers queries by their modes.
 
     Args:
-        searcher: of the shard.
-        encoder: gives the one that the shard's terms are weighed with.
+        searcher: of the store.
+        encoder: gives the one that the store's terms are weighed with.
         vector: checks a query's vector, None included.
     """
 
@@ -45,7 +46,7 @@ class Modes:
         }
 
     def hits(self, query: VectorStoreQuery, options: Mapping[str, Any]) -> Hits:
-        """Answer a query; see `QdrantEdgeVectorStore.query`."""
+        """Answer a query; see `PointVectorStore.query`."""
         if unknown := sorted(set(options) - OPTIONS):
             raise ConfigurationError(f"unknown query arguments {unknown}; known: {sorted(OPTIONS)}")
         if query.mode not in self._modes and query.mode != VectorStoreQueryMode.MMR:

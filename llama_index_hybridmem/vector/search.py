@@ -1,4 +1,4 @@
-"""Questions to one shard, answered by ids and scores; knows no node, no file and nothing of LlamaIndex's query classes.
+"""Questions to one store's points, answered by ids and scores; knows no node, no file, no query class of LlamaIndex.
 
 Scores of dense search are cosines, exact as far as the engine's 32-bit floats go, with or without its search index; the
 index only decides which points are looked at. A point with window vectors scores as the best of its windows and itself.
@@ -7,7 +7,6 @@ index only decides which points are looked at. A point with window vectors score
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
@@ -15,21 +14,15 @@ import qdrant_edge as edge
 
 from ..errors import InvalidVectorError
 from ..filters import Filter, evaluate
-from .conditions import NOTHING, translate, unindexed, with_terms
-from .points import CONTENT, DENSE, NODE_ID, SOURCE, SPARSE, WINDOWS, fields_of, own_node_id, point_id, source_term
-from .shard import Shard
+from .base import Hits, PointHits, Points, content
+from .conditions import NOTHING, WITH_WINDOWS, translate, unindexed, with_terms
+from .points import CONTENT, SOURCE, fields_of, own_node_id, source_term
 from .sparse import Bm25Encoder
-
-Hits = list[tuple[str, float]]
-PointHits = list[tuple[UUID, float]]
 
 REMEMBERED = 16
 """Filters whose points are kept between queries, until the next write."""
 KNOWN_IDS = 100_000
 """Node ids kept that a point id does not spell out: about 20 MB."""
-LIVING = edge.SearchParams(idf=edge.IdfParams(corpus=edge.Filter()))
-"""Document frequencies of the points there are. By itself the engine counts deleted ones until it rewrites them, and a
-score would hang on the past: measured, 0.4 of 4 after half was deleted. Costs 1 ms at 100,000 points."""
 LARGE = 10_000
 """From here on a top_k is cut to the number of points: the engine makes room for all it is asked for."""
 
@@ -58,30 +51,23 @@ def checked_vector(vector: Sequence[float], dimension: int | None, what: str) ->
 
 
 class Searcher:
-    """Searches one shard. Safe to share between threads.
+    """Searches one store. Safe to share between threads.
 
     Args:
-        shard: the shard; one that is not made yet has no hits.
+        points: the store's; one that is not made yet has no hits.
     """
 
-    def __init__(self, shard: Shard) -> None:
-        self._shard = shard
+    def __init__(self, points: Points) -> None:
+        self._points = points
         self._node_ids: dict[UUID, str] = {}
         self._remembered: dict[str, tuple[int, edge.ConditionType]] = {}
-        self._has_windows: bool | None = None
         self.scanned: set[str] = set()
         """Fields whose numbers were compared by reading, for want of an index."""
 
-    def noticed_windows(self) -> None:
-        """Note that points with windows are being written."""
-        with self._shard.lock:
-            self._has_windows = True
-
     def forget(self) -> None:
-        """Drop what was remembered of a shard that is gone."""
-        with self._shard.lock:
+        """Drop what was remembered of points that are gone."""
+        with self._points.lock:
             self._remembered.clear()
-            self._has_windows = None
 
     def restrict(
         self,
@@ -101,10 +87,10 @@ class Searcher:
         """
         among: list[edge.ConditionType] = []
         if node_ids is not None:
-            among.append(edge.HasIdCondition({point_id(node_id) for node_id in node_ids}))
+            among.append(edge.HasIdCondition({self._points.point_id(node_id) for node_id in node_ids}))
         if ref_doc_ids is not None:
             among.append(with_terms([source_term(ref_doc_id) for ref_doc_id in ref_doc_ids]))
-        settings = self._shard.settings
+        settings = self._points.settings
         indexed = settings.number_fields if settings else ()
         pushed = translate(filter, indexed)
         if not pushed.exact and filter is not None:
@@ -133,9 +119,9 @@ class Searcher:
         """
         if not node_ids:
             return {}
-        condition = edge.Filter(must=[edge.HasIdCondition({point_id(node_id) for node_id in node_ids})])
+        condition = edge.Filter(must=[edge.HasIdCondition({self._points.point_id(node_id) for node_id in node_ids})])
         found = self._nearest(vector, len(node_ids), condition, exact=True)
-        by_point = {point_id(node_id): node_id for node_id in node_ids}
+        by_point = {self._points.point_id(node_id): node_id for node_id in node_ids}
         return {by_point[point]: score for point, score in found.items()}
 
     def diverse(
@@ -150,8 +136,8 @@ class Searcher:
             relevance: 1 asks for nearness alone, 0 for difference from what was chosen before alone.
             candidates: how many of the nearest to choose from. Windows play no part.
         """
-        query = edge.Mmr(vector, relevance, candidates, using=DENSE)
-        return self._named(self._ask(query, top_k, condition))
+        limit = self._limit(top_k)
+        return self._named(self._points.diverse(vector, limit, condition, relevance, candidates) if limit else [])
 
     def sparse(self, text: str, encoder: Bm25Encoder, top_k: int, condition: edge.Filter | None) -> Hits:
         """The best points by BM25, best first; ties by id. A text without terms finds none.
@@ -165,87 +151,66 @@ class Searcher:
         (indices,), (values,) = encoder.embed_queries([text])
         if not indices:
             return []
-        query = edge.Query.Nearest(edge.SparseVector(indices, values), using=SPARSE)
-        return self._best(dict(self._ask(query, top_k, condition, LIVING)), top_k)
+        limit = self._limit(top_k)
+        return self._best(dict(self._points.keywords(indices, values, limit, condition)) if limit else {}, top_k)
 
     def count_windows(self) -> int:
         """Count the points with window vectors."""
-        return self._shard.count(edge.Filter(must=[edge.HasVectorCondition(WINDOWS)]))
+        return self._points.count(WITH_WINDOWS)
 
     def _nearest(
         self, vector: list[float], top_k: int, condition: edge.Filter | None, exact: bool
     ) -> dict[UUID, float]:
-        query = edge.Query.Nearest(vector, using=DENSE)
-        params = edge.SearchParams(exact=exact)
-        found = dict(self._ask(query, top_k, condition, params))
-        if self._windows():
-            # Whoever belongs to the best k by either vector is among the best k of that vector: the two suffice.
-            for point, score in self._ask(edge.Query.Nearest([vector], using=WINDOWS), top_k, condition, params):
-                found[point] = max(score, found.get(point, score))
-        return found
+        best: dict[UUID, float] = {}
+        limit = self._limit(top_k)
+        # Whoever belongs to the best k by either vector is among the best k of that vector: the two suffice.
+        for hits in self._points.nearest(vector, limit, condition, exact) if limit else ():
+            for point, score in hits:
+                best[point] = max(score, best.get(point, score))
+        return best
 
-    def _ask(
-        self,
-        query: edge.ScoringQueryType,
-        top_k: int,
-        condition: edge.Filter | None,
-        params: edge.SearchParams | None = None,
-    ) -> PointHits:
-        if self._shard.settings is None or top_k < 1:
-            self._shard.check()
-            return []
-        limit = min(top_k, self._shard.count()) if top_k > LARGE else top_k
-        request = edge.QueryRequest(limit, query=query, filter=condition, params=params)
-        found = self._shard.call(lambda engine: engine.query(request))
-        return [(cast(UUID, point.id), point.score) for point in found]
+    def _limit(self, top_k: int) -> int:
+        """How many points to ask for; 0 where there are none."""
+        if self._points.settings is None or top_k < 1:
+            self._points.check()
+            return 0
+        return min(top_k, self._points.count()) if top_k > LARGE else top_k
 
     def _best(self, found: Mapping[UUID, float], top_k: int) -> Hits:
         return self._named(sorted(found.items(), key=lambda hit: (-hit[1], hit[0]))[:top_k])
 
     def _named(self, found: PointHits) -> Hits:
         """Hits by node id; a point that is gone by now is left out."""
-        self._learn([point for point, _ in found if own_node_id(point) is None and point not in self._node_ids])
-        named = ((own_node_id(point) or self._node_ids.get(point), score) for point, score in found)
+        known = self._node_ids  # not asked for twice: another thread may put an empty one in its place
+        names = self._points.names([point for point, _ in found if own_node_id(point) is None and point not in known])
+        self._learn(names)
+        named = ((own_node_id(point) or names.get(point) or known.get(point), score) for point, score in found)
         return [(node_id, score) for node_id, score in named if node_id is not None]
 
-    def _learn(self, points: list[edge.PointId]) -> None:
-        if points:
-            records = self._shard.call(lambda engine: engine.retrieve(points, [NODE_ID], False))
-            if len(self._node_ids) > KNOWN_IDS:
-                self._node_ids.clear()
-            self._node_ids.update((cast(UUID, record.id), content(record)[NODE_ID]) for record in records)
-
-    def _windows(self) -> bool:
-        with self._shard.lock:
-            if self._has_windows is None and self._shard.settings is not None:
-                self._has_windows = self.count_windows() > 0
-            return bool(self._has_windows)
+    def _learn(self, names: Mapping[UUID, str]) -> None:
+        if len(self._node_ids) > KNOWN_IDS:
+            self._node_ids = {}
+        self._node_ids.update(names)
 
     def _read(
         self, filter: Filter, condition: edge.Filter | None, among: Sequence[edge.ConditionType]
     ) -> edge.ConditionType:
         """The points that pass a filter, by reading all those under a condition."""
-        name, writes = repr(filter), self._shard.writes  # not the filter: to a dict, True and 1 are the same key
+        name, writes = repr(filter), self._points.writes  # not the filter: to a dict, True and 1 are the same key
         known = self._remembered.get(name)
         if known is not None and known[0] == writes:
             return known[1]
-        if self._shard.settings is None:
+        if self._points.settings is None:
             return NOTHING
         wide = edge.Filter(must=[*among, *([condition] if condition is not None else [])])
-        read = (record for page in self._shard.pages(wide, payload=[CONTENT, SOURCE]) for record in page)
+        read = (record for page in self._points.pages(wide, [CONTENT, SOURCE]) for record in page)
         passing = edge.HasIdCondition({record.id for record in read if evaluate(filter, fields_of(content(record)))})
-        if not among:
+        if not among and writes is not None:
             self._remember(name, writes, passing)
         return passing
 
     def _remember(self, name: str, writes: int, passing: edge.ConditionType) -> None:
-        with self._shard.lock:
+        with self._points.lock:
             while len(self._remembered) >= REMEMBERED:
                 self._remembered.pop(next(iter(self._remembered)))
             self._remembered[name] = (writes, passing)
-
-
-def content(record: edge.Record) -> dict[str, Any]:
-    """The payload of a record that was read with it."""
-    assert record.payload is not None, "asked for without payload"
-    return record.payload

@@ -157,33 +157,34 @@ class Shard:
         while self._upsert_next(made):
             pass
 
-    def remove(self, ids: Iterable[UUID]) -> None:
-        """Remove points in short calls."""
-        for some in batches(ids, UPSERT):
-            self.change(edge.UpdateOperation.delete_points(list(some)))
-
     def revise(self, vectors: Iterable[tuple[UUID, dict[str, edge.NamedVector]]]) -> None:
         """Put other vectors in the place of points' present ones of the same names, in short calls."""
         for some in batches(vectors, UPSERT):
             self.change(edge.UpdateOperation.update_vectors([edge.PointVectors(*one) for one in some]))
 
-    def retrieve(self, ids: Sequence[UUID]) -> list[edge.Record]:
+    def retrieve(self, ids: Sequence[UUID], vectors: bool = False) -> list[edge.Record]:
         """Read points with their payload; those that are not there are left out."""
-        return self.call(lambda engine: engine.retrieve(list(ids), True, False))
+        return self.call(lambda engine: engine.retrieve(list(ids), True, vectors))
 
     def pages(
-        self, condition: edge.Filter | None, payload: bool | list[str] = False, size: int = PAGE
+        self,
+        condition: edge.Filter | None,
+        payload: bool | list[str] = False,
+        *,
+        vectors: bool = False,
+        start: UUID | None = None,
     ) -> Iterator[list[edge.Record]]:
         """Scan the points under a condition, in the order of their ids.
 
         Args:
             condition: None for all.
             payload: whether to read it, or which keys of it.
-            size: points per page.
+            vectors: whether to read them.
+            start: the first point; None: from the beginning.
         """
-        offset: edge.PointId | None = None
+        offset: edge.PointId | None = start
         while True:
-            request = edge.ScrollRequest(offset, size, condition, with_payload=payload, with_vector=False)
+            request = edge.ScrollRequest(offset, PAGE, condition, with_payload=payload, with_vector=vectors)
             page, offset = self._scroll(request)
             yield page
             if offset is None:

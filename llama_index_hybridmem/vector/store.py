@@ -4,32 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
 import qdrant_edge as edge
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.schema import BaseNode
-from llama_index.core.vector_stores.types import (
-    MetadataFilters,
-    VectorStoreQuery,
-    VectorStoreQueryResult,
-)
 
-from ..errors import ConfigurationError, StoreMismatchError
-from ..filters import parse
-from .modes import Modes
-from .points import point_id, to_node
-from .search import Hits, Searcher, checked_vector, content
-from .shard import PAGE, Shard, batches
-from .twins import AsyncTwins
-from .writing import Windows, Wish, Writer
-
-DRIFT = 0.2
-"""From here on the average length of what is stored is another than its keyword vectors were weighed with."""
+from ..errors import StoreMismatchError
+from .embedded import EmbeddedPoints
+from .point_store import PointVectorStore
+from .writing import Wish
 
 
-class QdrantEdgeVectorStore(AsyncTwins):
+class QdrantEdgeVectorStore(PointVectorStore):
     """A vector store with BM25 keyword search beside the vectors, in this process, on disk, without a server.
 
     Points look as LlamaIndex's `QdrantVectorStore` writes them, so they can be copied to a server and read there as
@@ -53,17 +39,13 @@ class QdrantEdgeVectorStore(AsyncTwins):
         StoreDamagedError: its files cannot be read.
     """
 
-    stores_text: bool = True
     path: str | None = None
     dimension: int | None = None
     language: str | None = None
     average_length: float | None = None
     indexed_fields: tuple[str, ...] = ()
 
-    _shard: Shard = PrivateAttr()
-    _searcher: Searcher = PrivateAttr()
-    _writer: Writer = PrivateAttr()
-    _modes: Modes = PrivateAttr()
+    _shard: EmbeddedPoints = PrivateAttr()
 
     def __init__(
         self,
@@ -82,10 +64,8 @@ class QdrantEdgeVectorStore(AsyncTwins):
             "indexed_fields": tuple(indexed_fields),
         }
         super().__init__(**fields, **kwargs)
-        self._shard = Shard(Path(path) if path is not None else None)
-        self._searcher = Searcher(self._shard)
-        self._writer = Writer(self._shard, Wish(dimension, language, average_length, self.indexed_fields))
-        self._modes = Modes(self._searcher, self._writer.encoder, self._vector)
+        self._shard = EmbeddedPoints(Path(path) if path is not None else None)
+        self._hold(self._shard, Wish(dimension, language, average_length, self.indexed_fields))
         try:
             self._check_match()
             self._shard.index_numbers(self.indexed_fields)
@@ -103,101 +83,6 @@ class QdrantEdgeVectorStore(AsyncTwins):
         """The engine itself; None while nothing was added. Calls past this store are not guarded by its lock."""
         return self._shard.engine
 
-    # -- writing ------------------------------------------------------------------------------------------------------
-
-    def add(self, nodes: Sequence[BaseNode], *, window_embeddings: Windows | None = None, **_: Any) -> list[str]:
-        """Add nodes, or replace those with their ids.
-
-        Args:
-            nodes: each with an embedding; left as they are.
-            window_embeddings: by node id, the vectors of the windows of a node that is longer than its encoder reads;
-                such a node scores as the best of its windows and its embedding.
-
-        Returns:
-            The nodes' ids.
-
-        Raises:
-            InvalidVectorError: an embedding is missing, of another length, or not finite; nothing is written then.
-        """
-        self._shard.check()
-        if window_embeddings:
-            self._searcher.noticed_windows()
-        if nodes:
-            self._writer.add(nodes, window_embeddings or {})
-        return [node.node_id for node in nodes]
-
-    def delete(self, ref_doc_id: str, **_: Any) -> None:
-        """Remove every node of a source document."""
-        self._remove(self._searcher.restrict(None, ref_doc_ids=[ref_doc_id]))
-
-    def delete_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any) -> None:
-        """Remove the given nodes, those that pass the filters, or where both are given, those that are both.
-
-        Raises:
-            ConfigurationError: neither is given; `clear` removes all.
-        """
-        if node_ids is None and filters is None:
-            raise ConfigurationError("delete_nodes needs node_ids or filters; clear() removes all nodes")
-        self._remove(self._searcher.restrict(parse(filters), node_ids))
-
-    def clear(self) -> None:
-        """Remove all nodes, and with them what was measured on the first; the next `add` starts anew."""
-        self._shard.empty()
-        self._searcher.forget()
-
-    # -- reading ------------------------------------------------------------------------------------------------------
-
-    def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
-        """Read nodes, without their embeddings.
-
-        Args:
-            node_ids: the nodes, in this order; None: all.
-            filters: only those that pass.
-        """
-        condition = self._searcher.restrict(parse(filters), node_ids)
-        found = {node.node_id: node for node in self._nodes(condition)}
-        order = found if node_ids is None else dict.fromkeys(node_ids)
-        return [found[node_id] for node_id in order if node_id in found]
-
-    def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
-        """Find nodes.
-
-        Args:
-            query: its mode is `default` (dense), `sparse` or `text_search` (BM25), `hybrid` or `mmr`. Hybrid takes
-                `similarity_top_k` nodes by vector and `sparse_top_k` by BM25 (default: as many), stretches the scores
-                of each to 0 … 1, adds them up with weights `alpha` (default 0.5; 1 is dense alone, 0 BM25 alone) and
-                `1 - alpha`, and gives the best `hybrid_top_k` (default: `similarity_top_k`).
-            **kwargs: for mmr: `mmr_threshold` (1: nearness alone, 0: difference alone; default 0.5), and
-                `mmr_prefetch_factor` (default 4) or `mmr_prefetch_k`, the number of nearest nodes to choose from.
-
-        Raises:
-            ConfigurationError: another mode or argument, or a query without the vector or text that its mode needs.
-            FilterError: a malformed filter.
-            InvalidVectorError: a vector of another length, or not finite.
-        """
-        hits = self._modes.hits(query, kwargs)
-        nodes = {node.node_id: node for node in self._retrieve([point_id(node_id) for node_id, _ in hits])}
-        scores = {node_id: score for node_id, score in hits if node_id in nodes}
-        return VectorStoreQueryResult([nodes[node_id] for node_id in scores], list(scores.values()), list(scores))
-
-    def search_dense(self, embedding: Sequence[float], top_k: int, filters: object = None) -> Hits:
-        """The nearest nodes by cosine, as (node id, cosine), best first.
-
-        Args:
-            embedding: the question's vector.
-            top_k: at most so many.
-            filters: anything `filters.parse` takes.
-        """
-        return self._searcher.dense(self._vector(embedding), top_k, self._searcher.restrict(parse(filters)))
-
-    def search_sparse(self, text: str, top_k: int, filters: object = None) -> Hits:
-        """The best nodes by BM25, as (node id, score), best first; arguments as for `search_dense`."""
-        return self._searcher.sparse(text, self._writer.encoder(), top_k, self._searcher.restrict(parse(filters)))
-
-    def score_dense(self, embedding: Sequence[float], node_ids: Sequence[str]) -> dict[str, float]:
-        """The cosine of each given node that is stored, by node id; exact also where `search_dense` uses an index."""
-        return self._searcher.scores(self._vector(embedding), node_ids)
-
     # -- looking after ------------------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:
@@ -211,7 +96,6 @@ class QdrantEdgeVectorStore(AsyncTwins):
             self._shard.check()
             return {"points": 0, "dimension": self.dimension, "language": self.language or "english"}
         engine = self._shard.call(lambda engine: engine.info())
-        now = self._writer.average_length()
         return {
             "points": engine.points_count,
             "points_with_windows": self._searcher.count_windows(),
@@ -221,15 +105,8 @@ class QdrantEdgeVectorStore(AsyncTwins):
             "dimension": settings.dimension,
             "language": settings.language,
             "number_fields": list(settings.number_fields),
-            "average_length": settings.average_length,
-            "average_length_now": now,
-            "reindex_sparse_advised": now is not None and abs(now / settings.average_length - 1) > DRIFT,
+            **self._average_stats(settings.average_length),
         }
-
-    def reindex_sparse(self) -> None:
-        """Measure the average length anew and weigh all keyword vectors by it."""
-        self._shard.check()
-        self._writer.reweigh()
 
     def optimize(self) -> None:
         """Build the search index for what was added since the last time, and number indexes that filters have missed.
@@ -251,10 +128,6 @@ class QdrantEdgeVectorStore(AsyncTwins):
         """Flush; the store is on disk anyway, where it was opened. The arguments are LlamaIndex's and play no part."""
         self._shard.flush()
 
-    def close(self) -> None:
-        """Close the store and let others have its folder; twice is fine."""
-        self._shard.close()
-
     def __enter__(self) -> QdrantEdgeVectorStore:
         return self
 
@@ -274,26 +147,8 @@ class QdrantEdgeVectorStore(AsyncTwins):
                     "one, or build another"
                 )
 
-    def _vector(self, embedding: Sequence[float] | None) -> list[float]:
-        if embedding is None:
-            raise ConfigurationError("this search needs a query_embedding")
-        settings = self._shard.settings
-        return checked_vector(embedding, settings.dimension if settings else self.dimension, "the query's vector")
-
-    def _nodes(self, condition: edge.Filter | None) -> list[BaseNode]:
-        self._shard.check()
-        if self._shard.settings is None:
-            return []
-        return [to_node(content(record)) for page in self._shard.pages(condition, True) for record in page]
-
-    def _retrieve(self, ids: Sequence[UUID]) -> list[BaseNode]:
-        return [to_node(content(record)) for some in batches(ids, PAGE) for record in self._shard.retrieve(some)]
-
-    def _remove(self, condition: edge.Filter | None) -> None:
-        self._shard.check()
-        if self._shard.settings is not None:
-            found = [cast(UUID, record.id) for page in self._shard.pages(condition) for record in page]
-            self._shard.remove(found)
+    def _dimension(self) -> int | None:
+        return self.dimension
 
     def _index_missed(self) -> None:
         self._shard.check()

@@ -1,4 +1,4 @@
-"""Nodes into one shard: checks them all before the first is written, makes the shard, weighs and reweighs the terms."""
+"""Nodes into one store: checks them all before the first is written, makes the store, weighs and reweighs the terms."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from llama_index.core.schema import BaseNode, MetadataMode
 
 from ..errors import ConfigurationError, InvalidVectorError
 from ..filters import elements, kind
+from .base import Points, Record, content
 from .conditions import can_index
 from .files import Settings
-from .points import DENSE, LENGTH, SPARSE, WINDOWS, payload, point_id, to_node
-from .search import checked_vector, content
-from .shard import Shard
+from .points import DENSE, LENGTH, SPARSE, WINDOWS, payload, to_node
+from .search import checked_vector
 from .sparse import Bm25Encoder
 
 NUMBER_FIELDS = 16
@@ -27,7 +27,7 @@ Windows = Mapping[str, Sequence[Sequence[float]]]
 
 @dataclass(frozen=True)
 class Wish:
-    """What a new shard is to be like, as far as its maker said.
+    """What a new store is to be like, as far as its maker said.
 
     Attributes:
         dimension: None: that of the first vector.
@@ -43,15 +43,15 @@ class Wish:
 
 
 class Writer:
-    """Writes nodes into a shard. Safe to share between threads.
+    """Writes nodes into a store. Safe to share between threads.
 
     Args:
-        shard: the shard; the first nodes make it.
+        points: the store's; the first nodes make it.
         wish: what it is to be like then.
     """
 
-    def __init__(self, shard: Shard, wish: Wish) -> None:
-        self._shard = shard
+    def __init__(self, points: Points, wish: Wish) -> None:
+        self._points = points
         self._wish = wish
         self._encoder: Bm25Encoder | None = None
 
@@ -73,11 +73,11 @@ class Writer:
             dimension = len(checked_vectors(node, windows, dimension)[DENSE])
         texts = [text_of(node) for node in nodes]
         self._make(nodes, texts, dimension or 0)
-        self._shard.upsert(self._points(nodes, texts, windows))
+        self._points.upsert(self._made(nodes, texts, windows))
 
     def encoder(self) -> Bm25Encoder:
-        """The encoder of the shard as it is."""
-        settings = self._shard.settings
+        """The encoder of the store as it is."""
+        settings = self._points.settings
         if settings is None:
             return Bm25Encoder(self._wish.language or "english")
         known = self._encoder
@@ -100,47 +100,47 @@ class Writer:
             some points at the new: do it again.
         """
         average = self.average_length()
-        settings = self._shard.settings
+        settings = self._points.settings
         if average is None or settings is None:
             return None
         changed = replace(settings, average_length=max(average, 1.0))
-        with self._shard.lock:
-            self._shard.settings = changed  # in memory: nodes that are added meanwhile are weighed by the new average
+        with self._points.lock:
+            self._points.settings = changed  # in memory: nodes that are added meanwhile are weighed by the new average
         encoder = self.encoder()
-        self._shard.revise((cast(UUID, record.id), self._weighed(encoder, record)) for record in self._records(True))
-        self._shard.amend(changed)
+        self._points.revise((cast(UUID, record.id), self._weighed(encoder, record)) for record in self._records(True))
+        self._points.amend(changed)
         return changed.average_length
 
-    def _weighed(self, encoder: Bm25Encoder, record: edge.Record) -> dict[str, edge.NamedVector]:
+    def _weighed(self, encoder: Bm25Encoder, record: Record) -> dict[str, edge.NamedVector]:
         return {SPARSE: sparse_vector(encoder, text_of(to_node(content(record))))}
 
-    def _records(self, keys: bool | list[str]) -> Iterator[edge.Record]:
-        if self._shard.settings is not None:
-            for page in self._shard.pages(None, payload=keys):
+    def _records(self, keys: bool | list[str]) -> Iterator[Record]:
+        if self._points.settings is not None:
+            for page in self._points.pages(None, keys):
                 yield from page
 
     def _dimension(self) -> int | None:
-        return self._shard.settings.dimension if self._shard.settings else self._wish.dimension
+        return self._points.settings.dimension if self._points.settings else self._wish.dimension
 
     def _make(self, nodes: Sequence[BaseNode], texts: Sequence[str], dimension: int) -> None:
-        with self._shard.lock:
-            if self._shard.settings is None:
+        with self._points.lock:
+            if self._points.settings is None:
                 wish = self._wish
                 encoder = Bm25Encoder(wish.language or "english")
                 average = wish.average_length if wish.average_length is not None else encoder.average(texts)
                 encoder.with_average(average)  # refuses what is no length, before anything is made
                 fields = tuple(dict.fromkeys(filter(can_index, (*wish.indexed_fields, *number_fields(nodes)))))
-                self._shard.make(Settings(dimension, encoder.language, average, fields))
+                self._points.make(Settings(dimension, encoder.language, average, fields))
             # Another thread, or another process before us, may have made it of other vectors since they were checked.
-            made = self._shard.settings
+            made = self._points.settings
             if made is None or made.dimension != dimension:
                 raise InvalidVectorError(f"vectors of {dimension} floats do not fit the store: {made}")
 
-    def _points(self, nodes: Sequence[BaseNode], texts: Sequence[str], windows: Windows) -> Iterator[edge.Point]:
+    def _made(self, nodes: Sequence[BaseNode], texts: Sequence[str], windows: Windows) -> Iterator[edge.Point]:
         encoder, dimension = self.encoder(), self._dimension()
         for node, text in zip(nodes, texts, strict=True):
             vectors = {**checked_vectors(node, windows, dimension), SPARSE: sparse_vector(encoder, text)}
-            yield edge.Point(point_id(node.node_id), vectors, payload(node, encoder.length(text)))
+            yield edge.Point(self._points.point_id(node.node_id), vectors, payload(node, encoder.length(text)))
 
 
 def checked_vectors(node: BaseNode, windows: Windows, dimension: int | None) -> dict[str, Any]:
