@@ -19,7 +19,7 @@ import pytest
 from servers.neo4j.server import Neo4jAddress, Neo4jServer, NoNeo4jError
 
 
-def _not_here(reason: str) -> NoReturn:
+def not_here(reason: str) -> NoReturn:
     """A skip; a failure where real servers are required."""
     if os.environ.get("HYBRIDMEM_REQUIRE_NEO4J") == "1":
         pytest.fail(f"HYBRIDMEM_REQUIRE_NEO4J=1, but {reason}")
@@ -33,7 +33,7 @@ def _started(
     try:
         server = Neo4jServer(factory.mktemp("neo4j"), apoc=apoc, auth=auth, database=database)
     except NoNeo4jError as error:
-        _not_here(str(error))
+        not_here(str(error))
     server.start()
     try:
         yield server
@@ -54,7 +54,7 @@ def _neo4j_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neo4jAdd
 @pytest.fixture(name="neo4j")
 def _neo4j(neo4j_server: Neo4jAddress) -> Neo4jAddress:
     if not isinstance(neo4j_server, Neo4jServer) and os.environ.get("NEO4J_WIPE") != "1":
-        _not_here("the one at NEO4J_URI would be emptied; NEO4J_WIPE=1 says that it may be")
+        not_here("the one at NEO4J_URI would be emptied; NEO4J_WIPE=1 says that it may be")
     neo4j_server.wipe()
     return neo4j_server
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+
+from servers.ports import free_port
 
 HERE = Path(__file__).parent
 SERVERS = HERE.parents[2] / ".servers"
@@ -84,7 +84,7 @@ class Neo4jServer(Neo4jAddress):
         database: str = "neo4j",
         java_options: Sequence[str] = FAST_START,
     ) -> None:
-        self.home, self.port = home, _free_port()
+        self.home, self.port = home, free_port()
         super().__init__(f"bolt://127.0.0.1:{self.port}", auth, database)
         self._options = ["-Xmx768m", "-XX:+UseSerialGC", *java_options, *_ADD_OPENS]
         self._folder = installed()
@@ -214,19 +214,6 @@ def _run(command: list[str]) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         raise NoNeo4jError(f"{Path(command[0]).name} failed: {done.stdout.strip()[:2000]}")
-
-
-def _free_port() -> int:
-    """A loopback port below those that outgoing connections get: it is still free after a kill."""
-    for port in random.Random().sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise NoNeo4jError("no free port between 20000 and 32000")
 
 
 def _quoted(name: str) -> str:
