@@ -1,0 +1,222 @@
+"""`hybridmem graph …`: a name and what hangs on it, shown and drawn; graphs copied between stores and servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ConfigurationError, RetrievalError
+from .graph_places import Server, bolt, opened, place
+from .options import Json
+
+if TYPE_CHECKING:
+    from ..graph.stores.base import PortableGraphStore
+    from ..graph.transfer import Copied, Step
+
+app = typer.Typer(no_args_is_help=True, help="Look at the entity graph, and move it to a Neo4j server and back.")
+
+PASSWORD = "NEO4J_PASSWORD"
+_READ_LIMIT_S = 60.0
+"""For a page of somebody's own graph, which may be read from end to end to find it."""
+_ADDRESS = "neo4j://USER@HOST:PORT/DATABASE"
+
+PasswordEnv = Annotated[
+    str, typer.Option("--password-env", metavar="NAME", help="The environment variable with the server's password.")
+]
+InDatabase = Annotated[
+    str, typer.Option("--graph", metavar="NAME", help="Which of our graphs in that database, where it has several.")
+]
+NameProperty = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--name-property", metavar="KEY", help="Of a foreign graph's nodes: name, title, id unless given; repeatable."
+    ),
+]
+Foreign = Annotated[
+    bool, typer.Option("--foreign", help="Read the server's other nodes, though a graph of ours is there, too.")
+]
+
+
+@app.command()
+def show(
+    entity: Annotated[str, typer.Argument(metavar="ENTITY", help="A name, in any case.")],
+    store: Annotated[str, typer.Option("--store", "-s", "--from", metavar="PLACE", help=f"A store, or {_ADDRESS}.")],
+    hops: Annotated[int, typer.Option(min=1, max=2, help="2: also what is beside the strongest names beside it.")] = 1,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the neighbourhood as SVG.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="The same as a page, with its tables.")] = None,
+    graph: InDatabase = "main",
+    name_property: NameProperty = None,
+    foreign: Foreign = False,
+    password_env: PasswordEnv = PASSWORD,
+    as_json: Json = False,
+) -> None:
+    """Show what the graph knows of a name: spellings, facts, names in the same passages, passages.
+
+    Another process may have the store open. A foreign graph in Neo4j is read whole, into memory, to be shown.
+    """
+    from ..disk import atomic_write_text
+    from ..graph import page
+    from ..graph.portrait import portrait
+    from ..graph.spelling import similar_names
+    from . import screen
+    from .portrait_view import view
+
+    where = place(store, graph)
+    with screen.results_only(), _readable(where, password_env, name_property, foreign) as found:
+        known = portrait(found, entity, hops=hops)
+        if known is None:
+            raise RetrievalError(_unknown(entity, similar_names(found, entity)))
+    for file, written in ((svg, page.svg), (html, page.html)):
+        if file is not None:
+            atomic_write_text(file, written(known))
+    if as_json:
+        screen.write_json(asdict(known))
+    else:
+        screen.page().print(view(known))
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        str, typer.Option("--from", metavar="PLACE", help=f"{_ADDRESS}, a CSV or JSON file of triples, or a store.")
+    ],
+    target: Annotated[str, typer.Option("--to", metavar="STORE", help="A store's folder.")],
+    graph: InDatabase = "main",
+    name_property: NameProperty = None,
+    foreign: Foreign = False,
+    password_env: PasswordEnv = PASSWORD,
+    as_json: Json = False,
+) -> None:
+    """Bring a graph into a store: one of ours in Neo4j whole, any other graph there as facts and names, or triples.
+
+    What is there already stays, and the same command again changes nothing. Stop it at any time: it goes on from there.
+    """
+    from ..graph.facts import read_facts
+    from ..graph.transfer import copy, take_over
+
+    where, into = place(source, graph), place(target, graph)
+    if isinstance(into, Server):
+        raise ConfigurationError("--to names a store's folder; into a server goes hybridmem graph export")
+    if isinstance(where, Path) and where.suffix.lower() in (".csv", ".json", ".jsonl", ".ndjson"):
+        facts = read_facts(where)
+        with opened(into, password_env, new=True) as ours:
+            _report(take_over(ours, facts=facts), source, target, as_json)
+        return
+    if isinstance(where, Server) and (foreign or not _is_ours(where, password_env)):
+        with opened(into, password_env, new=True) as ours, _progress(None) as step:
+            copied = _take_over(where, ours, password_env, name_property, step)
+    else:
+        with (
+            opened(where, password_env) as theirs,
+            opened(into, password_env, new=True) as ours,
+            _progress(theirs) as step,
+        ):
+            copied = copy(theirs, ours, step=step)
+    _report(copied, source, target, as_json)
+
+
+@app.command()
+def export(
+    source: Annotated[str, typer.Option("--from", metavar="STORE", help="A store's folder.")],
+    target: Annotated[str, typer.Option("--to", metavar="PLACE", help=f"{_ADDRESS}, or another store.")],
+    graph: InDatabase = "main",
+    password_env: PasswordEnv = PASSWORD,
+    as_json: Json = False,
+) -> None:
+    """Copy a store's graph to a Neo4j server, where Neo4jGraphStore gives the same rankings from it.
+
+    What is there already stays, and the same command again changes nothing. Stop it at any time: it goes on from there.
+    """
+    from ..graph.transfer import copy
+
+    where, into = place(source, graph), place(target, graph)
+    with opened(where, password_env) as ours, opened(into, password_env, new=True) as theirs, _progress(ours) as step:
+        copied = copy(ours, theirs, step=step)
+    _report(copied, source, target, as_json)
+
+
+@contextmanager
+def _readable(
+    where: Path | Server, password_env: str, names: list[str] | None, foreign: bool
+) -> Iterator[PortableGraphStore]:
+    """A graph of ours as it stands; a foreign one taken over into memory."""
+    if isinstance(where, Server) and (foreign or not _is_ours(where, password_env)):
+        from ..graph.stores.sqlite import SqliteGraphStore
+
+        store = SqliteGraphStore()
+        try:
+            with _progress(None) as step:
+                _take_over(where, store, password_env, names, step)
+            yield store
+        finally:
+            store.close()
+        return
+    with opened(where, password_env) as found:
+        yield found
+
+
+def _is_ours(where: Server, password_env: str) -> bool:
+    line = bolt(where, password_env, _READ_LIMIT_S)
+    try:
+        return bool(line.read("MATCH (s:HybridmemStore {name: $store}) RETURN 1", {"store": where.store}))
+    finally:
+        line.close()
+
+
+def _take_over(
+    where: Server, target: PortableGraphStore, password_env: str, names: list[str] | None, step: Step
+) -> Copied:
+    from ..graph.foreign import NAMES, Foreign
+    from ..graph.transfer import take_over
+
+    line = bolt(where, password_env, _READ_LIMIT_S)
+    try:
+        graph = Foreign(line.read, source=where.database or "neo4j", names=names or NAMES)
+        if graph.is_empty():
+            raise ConfigurationError(f"nothing in {where}: neither a graph of ours named {where.store!r} nor any other")
+        return take_over(target, facts=graph.facts(), names=graph.entities(), passages=graph.chunks(), step=step)
+    finally:
+        line.close()
+
+
+@contextmanager
+def _progress(source: PortableGraphStore | None) -> Iterator[Step]:
+    """A bar over passages written and compared; without a source, how many so far."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from . import screen
+
+    console = screen.aside()
+    columns = (TextColumn("passages"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        total = 2 * source.passage_count if source is not None else None
+        task = progress.add_task("passages", total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _report(copied: Copied, source: str, target: str, as_json: bool) -> None:
+    from rich.table import Table
+
+    from . import screen
+
+    if as_json:
+        screen.write_json(asdict(copied))
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    brought = f"{copied.passages:,} passages, {copied.names:,} stated names, {copied.facts:,} stated facts"
+    table.add_row("Brought", brought)
+    table.add_row("There now", ", ".join(f"{count:,} {key}" for key, count in copied.totals.items()))
+    if copied.others:
+        table.add_row("", f"{copied.others:,} passages of them are of elsewhere, and were left alone")
+    screen.page().print(table)
+
+
+def _unknown(entity: str, similar: list[str]) -> str:
+    meant = f"; did you mean {', '.join(similar)}?" if similar else ""
+    return f"the graph knows no name {entity!r}{meant}"
