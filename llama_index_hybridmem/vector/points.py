@@ -1,11 +1,13 @@
 """What a node looks like as a point of the engine: its id, payload and terms; knows no search and opens nothing.
 
 The payload is the one that LlamaIndex's Qdrant store writes, so that points can be copied to a server and read there as
-they are. Beside it stand three keys of our own:
+they are. Beside it stand keys of our own:
 
     _hm_node_id   the node's id, which need not be a UUID
     _hm_length    how many BM25 terms the node has
     _hm_terms     its metadata as hashed terms, one for each field that is there and one for each (field, element)
+    _hm_weighed   on a server: what its keyword vector was weighed with, so that every process goes on with the same
+    _hm_tenant    on a server, where tenants share a collection: whose it is
 
 One keyword index over ``_hm_terms`` answers every comparison for equality, on every field, exactly as ``filters``
 defines it: kinds are told apart, a key may hold any character, numbers of any size compare as Python compares them,
@@ -30,21 +32,27 @@ from ..filters import Scalar, elements, kind, visible_fields
 
 DENSE, SPARSE, WINDOWS = "text-dense", "text-sparse-new", "text-windows"
 NODE_ID, LENGTH, TERMS = "_hm_node_id", "_hm_length", "_hm_terms"
+WEIGHED, TENANT = "_hm_weighed", "_hm_tenant"
 CONTENT, SOURCE = "_node_content", "ref_doc_id"
-OURS = frozenset({NODE_ID, LENGTH, TERMS, CONTENT, "_node_type", "document_id", "doc_id", SOURCE})
+OURS = frozenset({NODE_ID, LENGTH, TERMS, WEIGHED, TENANT, CONTENT, "_node_type", "document_id", "doc_id", SOURCE})
 
 _DERIVED = 8  # the UUID version for makers' own schemes (RFC 9562): tells a derived point id from a node's own
 
 
-def point_id(node_id: str) -> UUID:
-    """The point of a node: a UUID in its usual spelling is its own, any other id is hashed to one of version 8."""
+def point_id(node_id: str, tenant: str | None = None) -> UUID:
+    """The point of a node: a UUID in its usual spelling is its own, any other id is hashed to one of version 8.
+
+    Where tenants share a collection every id is hashed, together with the tenant's name: nobody can name a node so that
+    it takes the place of another tenant's.
+    """
     try:
-        own = UUID(node_id)
+        own = UUID(node_id) if tenant is None else None
     except ValueError:
         own = None
     if own is not None and str(own) == node_id and own.version != _DERIVED:
         return own
-    hashed = int.from_bytes(_digest("node", node_id, size=16), "big")
+    parts = ("node", node_id) if tenant is None else ("tenant", tenant, node_id)
+    hashed = int.from_bytes(_digest(*parts, size=16), "big")
     return UUID(int=hashed & ~(0xF << 76) & ~(0x3 << 62) | _DERIVED << 76 | 0x2 << 62)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import qdrant_edge as edge
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-from ..errors import StoreMismatchError
 from .embedded import EmbeddedPoints
 from .point_store import PointVectorStore
 from .writing import Wish
@@ -65,9 +64,11 @@ class QdrantEdgeVectorStore(PointVectorStore):
         }
         super().__init__(**fields, **kwargs)
         self._shard = EmbeddedPoints(Path(path) if path is not None else None)
-        self._hold(self._shard, Wish(dimension, language, average_length, self.indexed_fields))
+        wish = Wish(dimension, language, average_length, self.indexed_fields)
+        self._hold(self._shard, wish)
         try:
-            self._check_match()
+            if self._shard.settings is not None:
+                wish.check(self._shard.settings, str(path))
             self._shard.index_numbers(self.indexed_fields)
         except BaseException:
             self._shard.close()
@@ -135,17 +136,6 @@ class QdrantEdgeVectorStore(PointVectorStore):
         self.close()
 
     # -- inside -------------------------------------------------------------------------------------------------------
-
-    def _check_match(self) -> None:
-        settings = self._shard.settings
-        if settings is None:
-            return
-        for name, asked in (("dimension", self.dimension), ("language", self.language)):
-            if asked is not None and asked != getattr(settings, name):
-                raise StoreMismatchError(
-                    f"{self.path} was built with {name} {getattr(settings, name)!r}, not {asked!r}; open it with that "
-                    "one, or build another"
-                )
 
     def _dimension(self) -> int | None:
         return self.dimension

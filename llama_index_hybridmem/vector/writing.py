@@ -10,7 +10,7 @@ from uuid import UUID
 import qdrant_edge as edge
 from llama_index.core.schema import BaseNode, MetadataMode
 
-from ..errors import ConfigurationError, InvalidVectorError
+from ..errors import ConfigurationError, InvalidVectorError, StoreMismatchError
 from ..filters import elements, kind
 from .base import Points, Record, content
 from .conditions import can_index
@@ -40,6 +40,19 @@ class Wish:
     language: str | None = None
     average_length: float | None = None
     indexed_fields: tuple[str, ...] = ()
+
+    def check(self, settings: Settings, place: str) -> None:
+        """Refuse a store that is there already and is not like this.
+
+        Raises:
+            StoreMismatchError: names both.
+        """
+        for name in ("dimension", "language"):
+            asked, found = getattr(self, name), getattr(settings, name)
+            if asked is not None and asked != found:
+                raise StoreMismatchError(
+                    f"{place} was built with {name} {found!r}, not {asked!r}; open it with that one, or build another"
+                )
 
 
 class Writer:
