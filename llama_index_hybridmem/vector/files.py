@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,10 @@ FORMAT = 1
 SETTINGS = "store.json"
 SHARD = "shard"
 MEND = "restore the folder from a copy or ingest anew"
+
+ROOM_TO_OPEN, ROOM_TO_WRITE = 64 * 2**20, 128 * 2**20
+"""Bytes that must be free on the disk. The engine writes through memory maps: where there is no room for a page of
+them, the operating system kills the process (SIGBUS). Opening a shard took up to 61 MiB, 64 points well under one."""
 
 _OPTIMIZE = "import sys, qdrant_edge as e; s = e.EdgeShard.load(sys.argv[1]); s.optimize(); s.close()"
 
@@ -95,7 +100,9 @@ def load(place: Path) -> edge.EdgeShard:
     Raises:
         StoreLockedError: another process has it open.
         StoreDamagedError: its files cannot be read.
+        StoreError: the disk is full.
     """
+    check_room(place.parent, ROOM_TO_OPEN)
     for part in ("segments", "wal"):  # the engine would take a missing one for an empty one, and lose the points
         if not (place / part).is_dir() or not any((place / part).iterdir()):
             raise StoreDamagedError(f"{place} has no {part}; {MEND}")
@@ -119,6 +126,28 @@ def optimize_in_child(place: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _OPTIMIZE, str(place)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise StoreError(f"optimizing {place} failed (exit {done.returncode}): {done.stderr.strip()[-500:]}")
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """See that the engine can do its work.
+
+    Args:
+        folder: a store's.
+        needed: bytes.
+
+    Raises:
+        StoreError: less is free on its disk.
+        StoreDamagedError: the folder is gone.
+    """
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise StoreDamagedError(f"{folder} is gone: {error}; {MEND}") from error
+    if free < needed:
+        raise StoreError(
+            f"{folder}: its disk is full: {free >> 20} MiB are free, the engine needs {needed >> 20}; what is stored "
+            "is safe; make room and try again"
+        )
 
 
 def number_index(key: str) -> edge.UpdateOperation:

@@ -23,7 +23,7 @@ import qdrant_edge as edge
 from ..disk import FolderLock, sync_folder
 from ..errors import HybridMemoryError, StoreClosedError, StoreError, StoreLockedError
 from .conditions import can_index
-from .files import SHARD, Settings, create, guarded, load, number_index, optimize_in_child
+from .files import ROOM_TO_WRITE, SHARD, Settings, check_room, create, guarded, load, number_index, optimize_in_child
 
 T = TypeVar("T")
 
@@ -95,8 +95,13 @@ class Shard:
             return answer
 
     def change(self, operation: edge.UpdateOperation) -> None:
-        """Apply one update, logged by the engine before this returns: it survives a kill."""
+        """Apply one update, logged by the engine before this returns: it survives a kill.
+
+        Raises:
+            StoreError: the disk is full, or the engine refused.
+        """
         with self.lock:
+            check_room(self._place().parent, ROOM_TO_WRITE)
             self.writes += 1
             self.call(lambda engine: engine.update(operation))
 
@@ -113,6 +118,7 @@ class Shard:
             folder = self._own()
             if (folder / SHARD).is_dir():  # another process made it since we looked, and closed it again
                 return self._open()
+            check_room(folder, ROOM_TO_WRITE)
             for leftover in ("shard.new", "shard.old"):
                 shutil.rmtree(folder / leftover, ignore_errors=True)
             (folder / "shard.new").mkdir()
@@ -196,6 +202,7 @@ class Shard:
 
     def optimize(self) -> None:
         """Build the search index here; the interpreter's lock is held until it is done."""
+        self._check_room_for_twice()
         self.call(lambda engine: engine.optimize())
 
     def optimize_in_child(self) -> None:
@@ -205,6 +212,7 @@ class Shard:
             StoreError: the child failed; the shard is open again as it was.
         """
         with self.lock:
+            self._check_room_for_twice()
             self.call(lambda engine: engine.close())
             self._engine = None
             try:
@@ -251,6 +259,10 @@ class Shard:
 
     def _scroll(self, request: edge.ScrollRequest) -> tuple[list[edge.Record], edge.PointId | None]:
         return self.call(lambda engine: engine.scroll(request))
+
+    def _check_room_for_twice(self) -> None:
+        """The engine writes its segments anew beside the old ones."""
+        check_room(self._place().parent, self.bytes_on_disk() + ROOM_TO_WRITE)
 
     def _place(self) -> Path:
         assert self._folder is not None, "a shard that was made has a folder"
