@@ -26,6 +26,7 @@ from .live import LiveSource
 from .merging import Hit, Mode, merge, preambles, read_hits
 from .report import BranchReport, RetrievalReport, hidden_report, open_report, retrieval_report
 from .stores import ENCODER, Store, by_name, checked_deadline, checked_top_k, encoders, merged_weights
+from .vector.sides import both_sides
 
 __all__ = ["BranchReport", "HybridRetriever", "LiveSource", "RetrievalReport", "Store", "retrieval_report"]
 
@@ -79,6 +80,7 @@ class HybridRetriever(BaseRetriever):
         super().__init__(callback_manager=callback_manager)
         if isinstance(stores, Mapping):
             stores = [Store(name, retriever) for name, retriever in stores.items()]
+        stores = [dataclasses.replace(store, retriever=both_sides(store.retriever)) for store in stores]
         if mode not in ("rrf", "score"):
             raise ConfigurationError(f'mode is "rrf" or "score", not {mode!r}')
         self._stores = by_name(stores)

@@ -72,7 +72,7 @@ class LoopClient:
     """An async client on a loop thread of ours: a call that is late is cancelled, and ends. Connects with the first.
 
     Args:
-        make: makes the client.
+        make: makes the client, or anything with async methods and a `close`.
         timeout_s: seconds a read has, less where `deadlines.seconds_left` says so.
         write_timeout_s: seconds a write has.
         is_local: whether that is the client's local mode.
@@ -81,7 +81,7 @@ class LoopClient:
 
     def __init__(
         self,
-        make: Callable[[], AsyncQdrantClient],
+        make: Callable[[], Any],
         timeout_s: float = TIMEOUT_S,
         write_timeout_s: float = WRITE_TIMEOUT_S,
         *,
@@ -122,9 +122,9 @@ class LoopClient:
 class _Line:
     """A client and its thread, for as long as somebody holds it."""
 
-    def __init__(self, make: Callable[[], AsyncQdrantClient], ours: bool) -> None:
+    def __init__(self, make: Callable[[], Any], ours: bool) -> None:
         self.pid = os.getpid()
-        holder: list[AsyncQdrantClient] = []
+        holder: list[Any] = []
         self._make, self._holder = make, holder
 
         async def farewell() -> None:

@@ -15,7 +15,7 @@ from ..errors import (
     told,
 )
 
-_AWAY = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED", "ABORTED"})
+_AWAY = frozenset({"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED", "ABORTED"})
 _REFUSED = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 _TRANSPORT = frozenset({"httpx", "httpcore", "anyio", "ssl", "socket"})
 
@@ -53,12 +53,12 @@ def guarded(place: str) -> Iterator[None]:
 
 def translated(place: str, error: Exception) -> StoreError:
     """Give our exception for a client's."""
-    said = f"{place}: {told(error)[:600]}"
-    if isinstance(error, TimeoutError | OSError) or _is_transport(error):
+    said = f"{place}: {_words(error)[:600]}"
+    status = _status(error)
+    if isinstance(error, TimeoutError | OSError) or _is_transport(error) or status == "UNAVAILABLE":
         return StoreUnavailableError(f"{said}; is the server running, and in reach?")
     if isinstance(error, RuntimeError) and "closed" in str(error):
         return StoreClosedError(said)
-    status = _status(error)
     text = str(error)
     if status in (401, 403) or status in _REFUSED:
         return StoreAccessError(f"{said}; check the API key and what it allows")
@@ -69,6 +69,12 @@ def translated(place: str, error: Exception) -> StoreError:
     if status in (409, "ALREADY_EXISTS") or "already exists" in text:
         return TakenError(said)
     return InvalidVectorError(said) if "dimension" in text.lower() else StoreError(said)
+
+
+def _words(error: Exception) -> str:
+    """What an exception says; of gRPC's, the line that matters."""
+    details = getattr(error, "details", None)
+    return f"{type(error).__name__}: {details()}" if callable(details) else told(error)
 
 
 def _status(error: Exception) -> int | str | None:
