@@ -282,6 +282,17 @@ def declared_names(text: str, title: str, extract: Extractor | None = None) -> l
     return list(dict.fromkeys([*title_names(title), *(name for name in proposed if name and is_short(name))]))
 
 
+def spans_of(question: str) -> list[str]:
+    """List every run of words in a text that could be a name, each once."""
+    texts = words(question).texts
+    spans = (
+        " ".join(texts[first : first + length])
+        for first in range(len(texts))
+        for length in range(1, min(MAX_NAME_WORDS, len(texts) - first) + 1)
+    )
+    return list(dict.fromkeys(spans))
+
+
 def query_names(question: str, known: Callable[[Iterable[str]], Mapping[str, object]]) -> list[str]:
     """Find the names in a question without holding the dictionary: every run of words is looked up, the longest win.
 
@@ -289,11 +300,5 @@ def query_names(question: str, known: Callable[[Iterable[str]], Mapping[str, obj
         question: any text, in any case.
         known: takes candidate names, returns those that exist (as keys).
     """
-    texts = words(question).texts
-    spans = [
-        " ".join(texts[first : first + length])
-        for first in range(len(texts))
-        for length in range(1, min(MAX_NAME_WORDS, len(texts) - first) + 1)
-    ]
-    names = Gazetteer(known(dict.fromkeys(spans))).find(texts)
+    names = Gazetteer(known(spans_of(question))).find(words(question).texts)
     return [name for name in dict.fromkeys(name for name, _, _ in names) if name not in STOPWORDS]

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from ..filters import Filter
-from .stores.base import GraphStore, Ids, NameRule
+from .stores.base import Foresight, GraphStore, Ids, NameRule, Push
 from .walk import Array, Neighbourhood, WalkSettings
 
 ROUNDS = 2
@@ -44,6 +44,9 @@ class Frontier:
     def grow(self, passages: Mapping[int, float], names: Mapping[int, float]) -> None:
         """Fetch what mass from these starting points reaches."""
         held, moving = dict(passages), dict(names)
+        if isinstance(self._store, Foresight):
+            push = Push(self._settings.tolerance, self._settings.damping, self._settings.fact_share)
+            self._store.foresee_walk(held, moving, self._rule, push)
         self._fetch_facts(moving)
         for _ in range(ROUNDS):
             self._fetch_passages(held)
@@ -136,6 +139,7 @@ class Frontier:
         for name, ends in ties.items():
             if names[name] * self._settings.fact_share >= self._settings.tolerance * len(ends):
                 self._df.update(ends)
+        for name, ends in ties.items():  # once all of them are known: the order of names must not matter
             self._ties[name] = [end for end in ends if end in self._df]
 
     def _spread(

@@ -17,7 +17,7 @@ from ..filters import Filter
 from . import walk as w
 from .candidates import Embedding, Encode, Numbers, SemanticMemory
 from .question import Found, QuestionWalk
-from .stores.base import GraphStore, NameRule
+from .stores.base import ForesightedStore, GraphStore, NameRule
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,8 @@ class GraphSearch:
         """
         began = self._clock()
         answer = GraphAnswer()
-        run = self._begin(question, embedding, keep, answer)
+        store = self.store.view(question, keep) if isinstance(self.store, ForesightedStore) else self.store
+        run = self._begin(store, question, embedding, keep, answer)
         if not run.candidates.found and not run.candidates.names:
             return answer
         spent = self._clock() - began
@@ -96,24 +97,30 @@ class GraphSearch:
         answer.found = run.results(top_k)
         return answer
 
-    def rule(self) -> NameRule:
-        """Say which names carry mass in the store as it is now."""
-        guard = self.store.capital_share < self.settings.capital_guard
-        cap = max(self.settings.max_df_floor, int(self.settings.max_df_share * self.store.passage_count))
+    def rule(self, store: GraphStore | None = None) -> NameRule:
+        """Say which names carry mass in the store as it is now, or as a view sees it."""
+        seen = self.store if store is None else store
+        guard = seen.capital_share < self.settings.capital_guard
+        cap = max(self.settings.max_df_floor, int(self.settings.max_df_share * seen.passage_count))
         return NameRule(cap, 0.0 if guard else self.settings.min_case)
 
     def _begin(
-        self, question: str, embedding: Embedding | None, keep: Filter | None, answer: GraphAnswer
+        self,
+        store: GraphStore,
+        question: str,
+        embedding: Embedding | None,
+        keep: Filter | None,
+        answer: GraphAnswer,
     ) -> QuestionWalk:
-        numbers = Numbers(self.settings, self.rule(), w.keyword_weight(self.store.long_share))
+        numbers = Numbers(self.settings, self.rule(store), w.keyword_weight(store.long_share))
         try:
             semantic = _Guarded(self._semantic) if self._semantic is not None else None
-            run = QuestionWalk(question, embedding, self.store, semantic, numbers, keep)
+            run = QuestionWalk(question, embedding, store, semantic, numbers, keep)
             run.first_walk()
         except RetrievalError as error:
             logger.warning("graph search goes on without vectors: %s", error)
             answer.notes.append(f"vectors and keywords left out: {error}")
-            run = QuestionWalk(question, None, self.store, None, numbers, keep)
+            run = QuestionWalk(question, None, store, None, numbers, keep)
             run.first_walk()
         return run
 

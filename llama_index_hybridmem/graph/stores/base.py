@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -254,3 +254,37 @@ class PortableGraphStore(GraphStore, Protocol):
 
     def stats(self) -> dict[str, int]:
         """Count passages, names, links and facts, and whatever else the store can tell, under these keys."""
+
+
+@dataclass(frozen=True)
+class Push:
+    """How mass spreads when a neighbourhood is fetched; see `walk.WalkSettings`."""
+
+    tolerance: float
+    damping: float
+    fact_share: float
+
+
+@runtime_checkable
+class Foresight(Protocol):
+    """What can fetch together what a search will ask for one by one."""
+
+    def foresee_walk(
+        self, passages: Mapping[int, float], names: Mapping[int, float], rule: NameRule, push: Push
+    ) -> None:
+        """Fetch the neighbourhood of a walk: links and ties around these passages and names, by the mass they hold.
+
+        It only saves trips: whatever is not foreseen, or wrongly, is read when it is asked for.
+        """
+
+
+class ForesightedView(GraphStore, Foresight, Protocol):
+    """A store as one question sees it."""
+
+
+@runtime_checkable
+class ForesightedStore(Protocol):
+    """A store far away, where a round trip costs more than what it brings."""
+
+    def view(self, question: str, keep: Filter | None) -> ForesightedView:
+        """Open a view for one question and one filter; it is not shared between threads."""

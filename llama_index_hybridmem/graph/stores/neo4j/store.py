@@ -12,7 +12,7 @@ import numpy as np
 from ....errors import ConfigurationError
 from ....filters import Filter
 from ...entities import Gazetteer, is_short, normalise
-from ..base import Fact, Ids, Link, Links, Name, NameRule, Passage, StoredPassage
+from ..base import Fact, ForesightedView, Ids, Link, Links, Name, NameRule, Passage, StoredPassage
 from ..bm25 import bm25
 from ..bolt import Bolt
 from ..linking import Dictionary, HeldDictionary, Linker, Row, digest, fact_rows, stated_names
@@ -22,8 +22,13 @@ from .tables import NO_PASSAGE, AskedDictionary, Neo4jTables, words_of
 
 NAME = "[n.id, n.name, n.df, n.case, n.given]"
 """A name as a list, as `name_of` reads it."""
-ADMITTED = "(n.df > 1 OR n.given) AND n.df <= $max_df AND n.case >= $min_case"
-"""`NameRule.admits` in Cypher."""
+
+
+def admitted(name: str) -> str:
+    """Write `NameRule.admits` in Cypher."""
+    return f"({name}.df > 1 OR {name}.given) AND {name}.df <= $max_df AND {name}.case >= $min_case"
+
+
 SEEN_FACT = "(f.passage = $none OR EXISTS { (f)<-[:STATES]-(p:<P>) WHERE <keep p> })"
 """A fact of no passage, or of one that the filter keeps."""
 _TERMS = 256
@@ -182,6 +187,12 @@ class Neo4jGraphStore:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
+    def view(self, question: str, keep: Filter | None) -> ForesightedView:
+        """Open a view for one question, which makes fewer trips; see `base.ForesightedStore`."""
+        from .view import Neo4jView  # it stands on this module
+
+        return Neo4jView(self, question, keep)
+
     def find_names(self, candidates: Iterable[str]) -> dict[str, Name]:
         """Look up normalised names; unknown ones are missing from the answer."""
         cypher = f"UNWIND $keys AS key MATCH (n:<N> {{key: key}}) WHERE n.df > 0 OR n.given RETURN {NAME}"
@@ -201,7 +212,7 @@ class Neo4jGraphStore:
     def links_of_passages(self, passages: Ids, rule: NameRule) -> Links:
         """Follow passages to those of their names that the rule admits."""
         cypher = (
-            f"UNWIND $ids AS id MATCH (p:<P> {{id: id}})-[r:MENTIONS]->(n:<N>) WHERE {ADMITTED}"
+            f"UNWIND $ids AS id MATCH (p:<P> {{id: id}})-[r:MENTIONS]->(n:<N>) WHERE {admitted('n')}"
             " RETURN p.id, collect([n.id, n.df, r.titled])"
         )
         rows = self.rows(cypher, ids=passages.tolist(), max_df=rule.max_df, min_case=rule.min_case)
@@ -275,7 +286,7 @@ class Neo4jGraphStore:
             return []
         cypher = (
             "UNWIND $ids AS id MATCH (near:<N> {id: id})<-[:SUBJECT|OBJECT]-(f:<F>)-[:SUBJECT|OBJECT]->(n:<N>)"
-            f" WHERE n <> near AND {ADMITTED} AND {SEEN_FACT} RETURN DISTINCT near.id, n.id, n.df"
+            f" WHERE n <> near AND {admitted('n')} AND {SEEN_FACT} RETURN DISTINCT near.id, n.id, n.df"
         )
         rows = self.rows(cypher, keep, ids=names.tolist(), max_df=rule.max_df, min_case=rule.min_case, none=NO_PASSAGE)
         return sorted((near, name, df) for near, name, df in rows)
@@ -311,7 +322,10 @@ class Neo4jGraphStore:
 
     def sample(self, count: int) -> list[str]:
         """List the first node ids in alphabetical order; ids that are UUIDs make that a random sample."""
-        version = self._marks()["version"]
+        return self.sample_of(self._marks()["version"], count)
+
+    def sample_of(self, version: int, count: int) -> list[str]:
+        """Give the sample of the store as of a version, fetched once."""
         if self._sample is None or self._sample[:2] != (version, count):
             cypher = "MATCH (p:<P>) WHERE p.key > '' WITH p ORDER BY p.key LIMIT $count RETURN p.node_id"
             self._sample = version, count, [row[0] for row in self.rows(cypher, count=count)]
