@@ -36,23 +36,26 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def run(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None, *, patience_s: float | None = None) -> T:
         """Run a coroutine and wait for it; from any thread but this one.
 
         Args:
             coroutine: what to run.
             timeout_s: seconds it has; then it is cancelled. None: no limit.
+            patience_s: seconds the caller waits, where that is less; it then goes on alone. None: to the end.
 
         Raises:
             TimeoutError: it took longer.
         """
+        wait_s = timeout_s + _GRACE_S if patience_s is None and timeout_s is not None else patience_s
         future = asyncio.run_coroutine_threadsafe(_limited(coroutine, timeout_s), self._started())
         try:
-            return future.result(None if timeout_s is None else timeout_s + _GRACE_S)
+            return future.result(wait_s)
         except (asyncio.TimeoutError, concurrent.futures.TimeoutError) as error:  # three classes before Python 3.11
-            raise TimeoutError(f"no answer within {timeout_s} s") from error
+            raise TimeoutError(f"no answer within {timeout_s if patience_s is None else patience_s} s") from error
         finally:
-            future.cancel()  # left by an exception of the waiting thread, KeyboardInterrupt say
+            if patience_s is None:
+                future.cancel()  # left by an exception of the waiting thread, KeyboardInterrupt say
 
     def close(self) -> None:
         """Cancel what runs, end the thread and wait for that a little; twice is fine."""

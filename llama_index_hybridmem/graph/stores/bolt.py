@@ -94,6 +94,9 @@ class Bolt:
     def read(self, cypher: str, parameters: Parameters | None = None, *, timeout_s: float | None = None) -> list[Row]:
         """Run one statement in a READ session, once more when a connection was lost that had been idle.
 
+        Where a branch's deadline ends the waiting earlier, the statement goes on alone until `timeout_s`: a server that
+        was just started takes seconds to plan it, and plans anew each time that it is stopped short.
+
         Args:
             cypher: the statement.
             parameters: its parameters.
@@ -108,8 +111,10 @@ class Bolt:
             StoreClosedError: after `close`.
             StoreError: it refuses the statement.
         """
-        limit = self._limit(self.timeout_s if timeout_s is None else timeout_s)
-        return self._run(lambda line: _read(line, cypher, parameters or {}, self.database, limit), limit)
+        whole = self.timeout_s if timeout_s is None else timeout_s
+        limit = self._limit(whole)
+        patience = limit if limit < whole else None
+        return self._run(lambda line: _read(line, cypher, parameters or {}, self.database, whole), whole, patience)
 
     def statement_type(self, cypher: str, parameters: Parameters | None = None) -> str:
         """Ask the server, without running it, what a statement does: "r", "w", "rw" or "s" (schema).
@@ -153,12 +158,14 @@ class Bolt:
         left = seconds_left()
         return limit_s if left is None else min(limit_s, left)
 
-    def _run(self, call: Callable[[_Line], Coroutine[Any, Any, T]], limit_s: float) -> T:
+    def _run(
+        self, call: Callable[[_Line], Coroutine[Any, Any, T]], limit_s: float, patience_s: float | None = None
+    ) -> T:
         line = self._opened()
         try:
-            return line.thread.run(call(line), limit_s)
+            return line.thread.run(call(line), limit_s, patience_s=patience_s)
         except Exception as error:
-            raise self._told(error, limit_s) from error
+            raise self._told(error, limit_s if patience_s is None else patience_s) from error
 
     def _opened(self) -> _Line:
         if self._closed:

@@ -105,7 +105,8 @@ class Neo4jGraphStore:
         """Make the indexes and constraints that are missing; every write looks after them by itself."""
         cypher = "SHOW INDEXES YIELD name WHERE name IN $names RETURN count(*)"
         names = self.schema.index_names
-        if self.bolt.read(cypher, {"names": names})[0][0] < len(names):
+        limit_s = self.bolt.write_timeout_s  # a server that was just started takes its time
+        if self.bolt.read(cypher, {"names": names}, timeout_s=limit_s)[0][0] < len(names):
             self.bolt.schema([*self.schema.statements(), "CALL db.awaitIndexes(60)"])
 
     def upsert(self, passages: Sequence[Passage]) -> None:
