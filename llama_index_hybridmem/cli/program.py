@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import adapters, ask, demo, evaluate, graph, ingest, optimize, reindex, stats
+from . import adapters, ask, demo, evaluate, graph, ingest, migrate, optimize, reindex, stats
 
 # Plain help: drawn by rich it takes 0.3 s of CPU, plain a third of that.
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command()(stats.stats)
 app.command("eval")(evaluate.evaluate)
 app.command()(optimize.optimize)
 app.command()(reindex.reindex)
+app.command()(migrate.migrate)
 app.command()(demo.demo)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(graph.app, name="graph")
