@@ -33,6 +33,8 @@ def test_each_test_gets_an_empty_database(neo4j: Neo4jAddress, turn: int) -> Non
 
 def test_one_server_has_apoc(neo4j_server: Neo4jAddress) -> None:
     """The server that stays up has APOC."""
+    if not isinstance(neo4j_server, Neo4jServer):
+        pytest.skip("the one at NEO4J_URI is as it is")
     assert neo4j_server.query("RETURN apoc.version() STARTS WITH '5.'") == [[True]]
 
 

@@ -1,3 +1,4 @@
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
@@ -12,9 +13,11 @@ import org.neo4j.dbms.api.DatabaseManagementServiceBuilder;
 /** One Neo4j for the tests: `java -cp "classes:lib/*" Server HOME PORT DATABASE [USER PASSWORD]`. */
 public class Server {
     public static void main(String[] arguments) throws Exception {
+        Path home = Path.of(arguments[0]);
         boolean auth = arguments.length > 3;
+        boolean first = Files.notExists(home.resolve("data"));
         var address = new SocketAddress("127.0.0.1", Integer.parseInt(arguments[1]));
-        DatabaseManagementService service = new DatabaseManagementServiceBuilder(Path.of(arguments[0]))
+        DatabaseManagementService service = new DatabaseManagementServiceBuilder(home)
                 .setConfig(BoltConnector.enabled, true)
                 .setConfig(BoltConnector.listen_address, address)
                 .setConfig(BoltConnector.advertised_address, address)
@@ -28,7 +31,7 @@ public class Server {
                 .setConfig(GraphDatabaseSettings.log_queries, LogQueryLevel.OFF)
                 .setConfig(GraphDatabaseSettings.pagecache_memory, 128L * 1024 * 1024)
                 .build();
-        if (auth) {
+        if (auth && first) {
             // From inside no password is asked: the first one need not be changed by a client.
             service.database("system").executeTransactionally(
                     "CREATE OR REPLACE USER $name SET PASSWORD $password CHANGE NOT REQUIRED",

@@ -9,7 +9,6 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -161,20 +160,27 @@ def installed() -> Path:
     Raises:
         NoNeo4jError: no JDK, no Maven, or one of them failed.
     """
-    sources = [HERE / "pom.xml", HERE / "Server.java"]
-    content = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     folder = SERVERS / f"neo4j-{_version()}"
-    stamp = folder / "complete"  # written last: half a download is none
+    lib, classes = folder / "lib", folder / "classes"
+    pom, source = HERE / "pom.xml", HERE / "Server.java"
     javac, maven = _java("javac"), _tool("mvn", shutil.which("mvn"))
+    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={lib}"]
     with _alone():
-        if stamp.is_file() and stamp.read_text() == content:
-            return folder
-        shutil.rmtree(folder, ignore_errors=True)
-        goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder / 'lib'}"]
-        _run([maven, "-B", "-q", "-f", str(HERE / "pom.xml"), *goal])
-        _run([javac, "-cp", f"{folder / 'lib'}/*", "-d", str(folder / "classes"), str(HERE / "Server.java")])
-        stamp.write_text(content)
+        _make(lib, pom, [maven, "-B", "-q", "-f", str(pom), *goal])
+        _make(classes, source, [javac, "-cp", f"{lib}/*", "-d", str(classes), str(source)])
     return folder
+
+
+def _make(folder: Path, source: Path, command: list[str]) -> None:
+    """Fills a folder from a source, unless it was; half a download counts as none, since the stamp is written last."""
+    stamp = folder / "made-from"
+    if stamp.is_file() and stamp.read_bytes() == source.read_bytes():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise NoNeo4jError(f"{Path(command[0]).name} failed: {done.stdout.strip()[:2000]}")
+    stamp.write_bytes(source.read_bytes())
 
 
 @contextmanager
@@ -208,12 +214,6 @@ def _tool(name: str, path: str | None) -> str:
     if path is None:
         raise NoNeo4jError(f"{name} is not there: install a JDK, 17 or newer, and Maven, or set NEO4J_URI")
     return path
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode:
-        raise NoNeo4jError(f"{Path(command[0]).name} failed: {done.stdout.strip()[:2000]}")
 
 
 def _quoted(name: str) -> str:
