@@ -1,4 +1,4 @@
-"""Pictures of a neighbourhood: the same bytes each time, nothing covered, nothing executed; and what they are made of."""
+"""Pictures of a neighbourhood: the same bytes each time, no label covered, nothing run; and what they are made of."""
 
 from __future__ import annotations
 

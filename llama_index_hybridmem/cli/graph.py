@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Look at the entity graph, and move it to a Neo4j server and back.")
 
 PASSWORD = "NEO4J_PASSWORD"
-_READ_LIMIT_S = 60.0
-"""For a page of somebody's own graph, which may be read from end to end to find it."""
 _ADDRESS = "neo4j://USER@HOST:PORT/DATABASE"
 
 PasswordEnv = Annotated[
@@ -66,8 +64,8 @@ def show(
     from . import screen
     from .portrait_view import view
 
-    where = place(store, graph)
-    with screen.results_only(), _readable(where, password_env, name_property, foreign) as found:
+    where = place(store, graph, password_env)
+    with screen.results_only(), _readable(where, name_property, foreign) as found:
         known = portrait(found, entity, hops=hops)
         if known is None:
             raise RetrievalError(_unknown(entity, similar_names(found, entity)))
@@ -99,21 +97,22 @@ def import_(
     from ..graph.facts import read_facts
     from ..graph.transfer import copy, take_over
 
-    where, into = place(source, graph), place(target, graph)
+    into = place(target)
     if isinstance(into, Server):
         raise ConfigurationError("--to names a store's folder; into a server goes hybridmem graph export")
+    where = place(source, graph, password_env)
     if isinstance(where, Path) and where.suffix.lower() in (".csv", ".json", ".jsonl", ".ndjson"):
         facts = read_facts(where)
-        with opened(into, password_env, new=True) as ours:
+        with opened(into, new=True) as ours:
             _report(take_over(ours, facts=facts), source, target, as_json)
         return
-    if isinstance(where, Server) and (foreign or not _is_ours(where, password_env)):
-        with opened(into, password_env, new=True) as ours, _progress(None) as step:
-            copied = _take_over(where, ours, password_env, name_property, step)
+    if isinstance(where, Server) and (foreign or not _is_ours(where)):
+        with opened(into, new=True) as ours, _progress(None) as step:
+            copied = _take_over(where, ours, name_property, step)
     else:
         with (
-            opened(where, password_env) as theirs,
-            opened(into, password_env, new=True) as ours,
+            opened(where) as theirs,
+            opened(into, new=True) as ours,
             _progress(theirs) as step,
         ):
             copied = copy(theirs, ours, step=step)
@@ -134,47 +133,43 @@ def export(
     """
     from ..graph.transfer import copy
 
-    where, into = place(source, graph), place(target, graph)
-    with opened(where, password_env) as ours, opened(into, password_env, new=True) as theirs, _progress(ours) as step:
+    where, into = place(source, graph, password_env), place(target, graph, password_env)
+    with opened(where) as ours, opened(into, new=True) as theirs, _progress(ours) as step:
         copied = copy(ours, theirs, step=step)
     _report(copied, source, target, as_json)
 
 
 @contextmanager
-def _readable(
-    where: Path | Server, password_env: str, names: list[str] | None, foreign: bool
-) -> Iterator[PortableGraphStore]:
+def _readable(where: Path | Server, names: list[str] | None, foreign: bool) -> Iterator[PortableGraphStore]:
     """A graph of ours as it stands; a foreign one taken over into memory."""
-    if isinstance(where, Server) and (foreign or not _is_ours(where, password_env)):
+    if isinstance(where, Server) and (foreign or not _is_ours(where)):
         from ..graph.stores.sqlite import SqliteGraphStore
 
         store = SqliteGraphStore()
         try:
             with _progress(None) as step:
-                _take_over(where, store, password_env, names, step)
+                _take_over(where, store, names, step)
             yield store
         finally:
             store.close()
         return
-    with opened(where, password_env) as found:
+    with opened(where) as found:
         yield found
 
 
-def _is_ours(where: Server, password_env: str) -> bool:
-    line = bolt(where, password_env, _READ_LIMIT_S)
+def _is_ours(where: Server) -> bool:
+    line = bolt(where)
     try:
         return bool(line.read("MATCH (s:HybridmemStore {name: $store}) RETURN 1", {"store": where.store}))
     finally:
         line.close()
 
 
-def _take_over(
-    where: Server, target: PortableGraphStore, password_env: str, names: list[str] | None, step: Step
-) -> Copied:
+def _take_over(where: Server, target: PortableGraphStore, names: list[str] | None, step: Step) -> Copied:
     from ..graph.foreign import NAMES, Foreign
     from ..graph.transfer import take_over
 
-    line = bolt(where, password_env, _READ_LIMIT_S)
+    line = bolt(where)
     try:
         graph = Foreign(line.read, source=where.database or "neo4j", names=names or NAMES)
         if graph.is_empty():

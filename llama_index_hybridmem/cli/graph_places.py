@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _SQLITE = ".sqlite"
 _SCHEMES = ("bolt", "neo4j")
+TIMEOUT_S = 30.0
+"""That a read of a server has: nobody's deadline hangs on it, and a foreign graph is searched through for each page."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,25 @@ class Server:
         scheme, _, host = self.uri.partition("://")
         return f"{scheme}://{user}{host}{f'/{self.database}' if self.database else ''}"
 
-    def options(self, password_variable: str) -> dict[str, Any]:
-        """Arguments for what connects; asks for the password where there is nothing else to take it from."""
-        password = self._password(password_variable) if self.username else None
-        return {"username": self.username, "password": password, "database": self.database}
+    def options(self) -> dict[str, Any]:
+        """Arguments for what connects."""
+        known = {"username": self.username, "password": self.password, "database": self.database}
+        return {**known, "timeout_s": TIMEOUT_S}
+
+    def with_password(self, variable: str) -> Server:
+        """Find the password: in the address, in the environment, or by asking for it.
+
+        Raises:
+            ConfigurationError: nowhere, and there is no terminal to ask at.
+        """
+        return replace(self, password=self._password(variable)) if self.username else self
 
     def _password(self, variable: str) -> str:
         from . import screen
 
         if self.password is not None:
             remark = f"A password in the address stays in the shell's history; {variable} in the environment does not."
-            screen.aside().print(remark, markup=False)
+            screen.aside().print(remark, markup=False, soft_wrap=True)
             return self.password
         if variable in os.environ:
             return os.environ[variable]
@@ -67,11 +77,16 @@ class Server:
         return getpass(f"Password of {self.username} at {self.uri}: ")
 
 
-def place(named: str, store: str = "main") -> Path | Server:
+def place(named: str, store: str = "main", password_variable: str | None = None) -> Path | Server:
     """Read where a graph is: `neo4j://user@host:port/database`, or a path.
 
+    Args:
+        named: by the user.
+        store: which of our graphs in the database.
+        password_variable: where the password is; None: it is not wanted.
+
     Raises:
-        ConfigurationError: an address of something else.
+        ConfigurationError: an address of something else, or no password for it.
     """
     if "://" not in named:
         return Path(named)
@@ -86,7 +101,8 @@ def place(named: str, store: str = "main") -> Path | Server:
         shown = f"{parts.scheme}://{host or ''}{port}{parts.path}"
         raise ConfigurationError(f"{shown}: expected neo4j://user@host:port/database, or bolt:// or their +s forms")
     username, password = (unquote(part) if part else None for part in (parts.username, parts.password))
-    return Server(f"{parts.scheme}://{host}{port}", username, password, database or None, store)
+    server = Server(f"{parts.scheme}://{host}{port}", username, password, database or None, store)
+    return server.with_password(password_variable) if password_variable else server
 
 
 def graph_file(path: Path) -> Path:
@@ -97,12 +113,11 @@ def graph_file(path: Path) -> Path:
 
 
 @contextmanager
-def opened(where: Path | Server, password_variable: str, *, new: bool = False) -> Iterator[PortableGraphStore]:
+def opened(where: Path | Server, *, new: bool = False) -> Iterator[PortableGraphStore]:
     """Open a graph of ours; others may have it open, too.
 
     Args:
         where: see `place`.
-        password_variable: of the environment.
         new: whether it is made when it is not there.
 
     Raises:
@@ -112,7 +127,7 @@ def opened(where: Path | Server, password_variable: str, *, new: bool = False) -
     if isinstance(where, Server):
         from ..graph.stores.neo4j.store import Neo4jGraphStore
 
-        store: Any = Neo4jGraphStore(where.uri, store=where.store, **where.options(password_variable))
+        store: Any = Neo4jGraphStore(where.uri, store=where.store, **where.options())
     else:
         from ..disk import make_folder
         from ..graph.stores.sqlite import SqliteGraphStore
@@ -128,8 +143,8 @@ def opened(where: Path | Server, password_variable: str, *, new: bool = False) -
         store.close()
 
 
-def bolt(server: Server, password_variable: str, timeout_s: float) -> Bolt:
+def bolt(server: Server) -> Bolt:
     """Connect to a server, to read what others have written there."""
     from ..graph.stores.bolt import Bolt
 
-    return Bolt(server.uri, timeout_s=timeout_s, **server.options(password_variable))
+    return Bolt(server.uri, **server.options())

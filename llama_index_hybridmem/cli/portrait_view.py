@@ -31,10 +31,18 @@ def _rows(portrait: Portrait) -> Iterator[tuple[str, RenderableType]]:
     if portrait.passages_read < portrait.passages:
         yield "", Text(f"what follows is from the first {portrait.passages_read:,} of them", "yellow")
     forms = [f"{form} ({count:,})" for form, count in portrait.forms.items()]
-    yield "Written", Text(", ".join(_first(forms, _MOST_FORMS)))
+    if forms:
+        yield "Written", Text(", ".join(_first(forms, _MOST_FORMS)))
     facts = [f"{each.subject} → {each.relation} → {each.object}  ({provenance(each)})" for each in portrait.statements]
     if facts:
         yield "Facts", Text("\n".join(_first(facts, _MOST_FACTS)))
+    yield from _names(portrait)
+    for place, excerpt in enumerate(portrait.excerpts[:_MOST_PASSAGES]):
+        title = (excerpt.title or excerpt.node_id, "bold" if excerpt.titled else "")
+        yield "" if place else "Passages", Text.assemble(title, (f"  {excerpt.node_id}\n", "dim"), excerpt.text)
+
+
+def _names(portrait: Portrait) -> Iterator[tuple[str, RenderableType]]:
     near = [each for each in portrait.near if each.beside == portrait.name]
     if near:
         yield "With", Text(", ".join(_first([f"{each.written} ({each.passages:,})" for each in near], _MOST_NAMES)))
@@ -42,9 +50,6 @@ def _rows(portrait: Portrait) -> Iterator[tuple[str, RenderableType]]:
         further = [f"{each.written} ({each.passages:,})" for each in portrait.near if each.beside == first.name]
         if further:
             yield "", Text.assemble((f"{first.written}: ", "dim"), ", ".join(further))
-    for place, excerpt in enumerate(portrait.excerpts[:_MOST_PASSAGES]):
-        title = (excerpt.title or excerpt.node_id, "bold" if excerpt.titled else "")
-        yield "" if place else "Passages", Text.assemble(title, (f"  {excerpt.node_id}\n", "dim"), excerpt.text)
 
 
 def _first(items: Sequence[str], most: int) -> list[str]:
