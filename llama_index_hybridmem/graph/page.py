@@ -16,7 +16,7 @@ _STYLE = """
 :root{color-scheme:light dark}
 body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;background:#fff;color:#1b2330}
 h1{font-size:1.6rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .4rem}p{margin:.3rem 0}
-figure{margin:1rem 0;overflow-x:auto}
+figure{margin:1rem 0;overflow-x:auto}figure svg{max-width:100%;min-width:56rem;height:auto}
 figcaption,.dim{color:#5e6878}table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;
 padding:.25rem 1rem .25rem 0;border-bottom:1px solid #e3e7ee;overflow-wrap:anywhere}th{font-weight:500;color:#5e6878}
 .number{text-align:right}
