@@ -183,8 +183,9 @@ class HybridRetriever(BaseRetriever):
         embeddings = [outcome for name, outcome in outcomes.items() if name.startswith(ENCODER)]
         lost = [outcome for outcome in (*embeddings, *(outcomes[name] for name in self._stores)) if outcome.error]
         degraded = [f"{outcome.name}: {told(outcome.error)}" for outcome in lost if outcome.error]
-        if degraded:
-            logger.warning("retrieval is degraded: %s", "; ".join(degraded))
+        if degraded:  # that a store is skipped was said when its breaker opened
+            news = any(outcome.status != "skipped" for outcome in lost)
+            logger.log(logging.WARNING if news else logging.DEBUG, "retrieval is degraded: %s", "; ".join(degraded))
         report = open_report()
         report.add_branches(branches, degraded, [outcome.latency_s for outcome in embeddings])
         found: dict[str, Any] = {name: outcomes[name].value for name in self._stores if outcomes[name].status == "ok"}
