@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -259,6 +260,17 @@ async def test_from_an_event_loop(place: Place) -> None:
     await store.aclear()
     assert await store.aget_nodes() == []
     store.close()
+
+
+def test_threads_fill_a_new_store_at_once(store: QdrantServerVectorStore) -> None:
+    """Eight threads that all find nothing make one store of it, with one average length, and lose nothing."""
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda start: store.add(corpus(5, start)), range(0, 40, 5)))
+        found = list(threads.map(lambda _: list(hits(store, asked("default"))), range(8)))
+    assert {one.node_id for one in store.get_nodes()} == {f"n{i}" for i in range(40)}
+    assert all(one == found[0] for one in found)
+    pages, _ = store.client.ask("scroll", {"collection_name": store.collection_name, "limit": 50})
+    assert len({str(point.payload["_hm_weighed"]) for point in pages}) == 1
 
 
 # -- what others know -------------------------------------------------------------------------------------------------

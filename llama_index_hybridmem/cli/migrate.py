@@ -36,11 +36,11 @@ def migrate(
     merge: Annotated[bool, typer.Option("--merge", help="Copy into a target that holds points already.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Copy a store's vectors and keywords to a Qdrant server, or back into a folder.
+    """Copy a store's vectors to a Qdrant server, or back.
 
-    STORE --to URL, or --from URL --to DIR. Nothing is embedded anew, and what is copied stays where it was. Stop it at
-    any time: the same command goes on from there. At the end every point is read back and compared. The entity graph
-    stays in the folder: hybridmem graph moves that.
+    STORE --to URL, or --from URL --to DIR; keywords and windows go along. Nothing is embedded anew, and what is copied
+    stays where it was. Stop it at any time: the same command goes on from there. At the end every point is read back
+    and compared. The entity graph stays in the folder: hybridmem graph moves that.
     """
     from . import screen
 
