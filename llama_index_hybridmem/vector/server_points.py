@@ -54,8 +54,6 @@ class ServerPoints:
         self._names: dict[UUID, str] = {}
         self._closed = False
 
-    # -- what the store is ---------------------------------------------------------------------------------------------
-
     @property
     def settings(self) -> Settings | None:
         """What it was made with, read from one of its points and then kept; None while there are none."""
@@ -79,7 +77,9 @@ class ServerPoints:
 
     def make(self, settings: Settings) -> None:
         """Make the collection with its indexes, unless it is there; settings of another process stand."""
-        settings = self.collection.make(replace(settings, number_fields=self._index_wishes(settings)))
+        # A tenant's first nodes get no number index unasked: with many tenants there would be no end of them.
+        fields = settings.number_fields if self._tenant is None else self._wish.indexed_fields
+        settings = self.collection.make(replace(settings, number_fields=fields))
         self._settings = settings_of(self.collection, self._wish, self._tenant) or settings
 
     def amend(self, settings: Settings) -> None:
@@ -221,8 +221,6 @@ class ServerPoints:
         self.remove(None)
         self._settings = None
 
-    # -- inside --------------------------------------------------------------------------------------------------------
-
     def _mine(self, condition: edge.Filter | None) -> models.Filter | None:
         """A condition, and the tenant's."""
         if not self._only:
@@ -299,7 +297,3 @@ class ServerPoints:
         if payload is not None:
             payload = {key: value for key, value in payload.items() if key not in (WEIGHED, TENANT)}
         return ServerRecord(UUID(str(record.id)), payload, vectors_from_server(record.vector))
-
-    def _index_wishes(self, settings: Settings) -> tuple[str, ...]:
-        """Fields of a tenant's first nodes get no index unasked: with many tenants there would be no end of them."""
-        return settings.number_fields if self._tenant is None else self._wish.indexed_fields
