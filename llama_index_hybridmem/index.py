@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,14 +23,16 @@ from .encoder import encoder_identity, resolve_encoder
 from .errors import ConfigurationError, StoreClosedError
 from .graph.entities import Extractor
 from .graph.nodes import facts_from_property_graph
-from .graph.stores.base import Fact
+from .graph.stores.base import Fact, PortableGraphStore
 from .graph.stores.sqlite import SqliteGraphStore
-from .ingestion import DOCUMENTS_PER_BATCH, EdgeVectors, IndexVectors, Ingestion, batches, checked, owned
+from .ingestion import DOCUMENTS_PER_BATCH, IndexVectors, Ingestion, PointVectors, batches, checked, owned
 from .knowledge import Triples, facts_of, nodes_of
 from .manifest import FILE, GRAPH, VECTOR, Manifest, check_parts, tenant_folder
 from .memories import DEADLINE_S, RETRIEVER_ARGUMENTS, memory_stores
 from .merging import Mode
+from .parts import Given, open_parts
 from .splitter import StructureSplitter
+from .vector.point_store import PointVectorStore
 from .vector.store import QdrantEdgeVectorStore
 
 if TYPE_CHECKING:
@@ -52,11 +53,13 @@ class HybridMemoryIndex:
     def __init__(
         self,
         vector_index: VectorStoreIndex,
-        graph_store: SqliteGraphStore,
+        graph_store: PortableGraphStore,
         embed_model: BaseEmbedding,
         manifest: Manifest,
         *,
         folder: Path | None = None,
+        given: Given | None = None,
+        closing: Callable[[], None] | None = None,
         transformations: Sequence[TransformComponent] | None = None,
         kg_extractors: Sequence[TransformComponent] = (),
         extract_entities: Extractor | None = None,
@@ -75,13 +78,15 @@ class HybridMemoryIndex:
             "kg_extractors": kg_extractors,
             "extract_entities": extract_entities,
         }
+        self._given = given or Given()
+        self._closing = closing if closing is not None else graph_store.close
         self._tenants: dict[str, HybridMemoryIndex] = {}
         self._lock = threading.RLock()
         self._closed = False
         store = self.vector_store
-        self._ours = isinstance(store, QdrantEdgeVectorStore)
+        self._ours = isinstance(store, PointVectorStore)
         self._ingestion = Ingestion(
-            EdgeVectors(store) if isinstance(store, QdrantEdgeVectorStore) else IndexVectors(vector_index),
+            PointVectors(store) if isinstance(store, PointVectorStore) else IndexVectors(vector_index),
             graph_store,
             embed_model,
             journal=Journal(folder / "journal.jsonl") if folder is not None and self._ours else None,
@@ -98,6 +103,8 @@ class HybridMemoryIndex:
         documents: Sequence[Document],
         *,
         persist_dir: str | Path | None = None,
+        vector_store: PointVectorStore | None = None,
+        graph_store: PortableGraphStore | None = None,
         embed_model: str | BaseEmbedding | None = None,
         language: str = "english",
         chunk_tokens: int = 200,
@@ -113,7 +120,10 @@ class HybridMemoryIndex:
 
         Args:
             documents: LlamaIndex documents; unchanged ones of an earlier run cost nothing.
-            persist_dir: the store's folder; None keeps it until `close`.
+            persist_dir: the store's folder; None keeps it until `close`. With stores on servers it keeps what makes
+                a killed ingest whole again, and what the stores were built with.
+            vector_store: a `QdrantServerVectorStore` in place of the embedded store; yours to close.
+            graph_store: a `Neo4jGraphStore` in place of the embedded store; yours to close.
             embed_model: None or "minilm" for the default encoder, any LlamaIndex embedding, or a Hugging Face name.
             language: of stemming and stop words in the keyword memory.
             chunk_tokens: most word pieces a node has, title and section included; MiniLM reads 256.
@@ -133,13 +143,15 @@ class HybridMemoryIndex:
         options: dict[str, Any] = {
             "transformations": transformations, "kg_extractors": kg_extractors, "extract_entities": extract_entities,
         }  # fmt: skip
+        given = Given(vector_store, graph_store)
         folder = Path(persist_dir) if persist_dir is not None else None
         if folder is not None and (folder / FILE).exists():
-            index = cls.open(folder, embed_model=encoder, **options)
+            index = cls._reopen(folder, encoder, given, options)
         else:
             chunked = chunk_tokens if transformations is None else None
-            manifest = Manifest(encoder_identity(encoder), language, chunked, use_titles)
-            index = cls._create(folder, encoder, manifest, options)
+            identity = encoder_identity(encoder)
+            manifest = Manifest(identity, language, chunked, use_titles, served=given.served)
+            index = cls._create(folder, encoder, manifest, given, options)
         try:
             index.add_knowledge(entities=entities, triples=triples)
             index.refresh_ref_docs(documents, show_progress=show_progress)
@@ -150,27 +162,41 @@ class HybridMemoryIndex:
 
     @classmethod
     def open(
-        cls, persist_dir: str | Path, *, embed_model: str | BaseEmbedding | None = None, **options: Any
+        cls,
+        persist_dir: str | Path,
+        *,
+        vector_store: PointVectorStore | None = None,
+        graph_store: PortableGraphStore | None = None,
+        embed_model: str | BaseEmbedding | None = None,
+        **options: Any,
     ) -> HybridMemoryIndex:
         """Open a store; whatever a killed process left half-written is finished or undone first.
 
         Args:
             persist_dir: the store's folder.
+            vector_store: the store on a server that it was made with, if it was.
+            graph_store: the same for the graph.
             embed_model: the encoder it was built with (default: MiniLM).
             **options: `transformations`, `kg_extractors`, `extract_entities`, as for `from_documents`.
 
         Raises:
-            ConfigurationError: no store there.
+            ConfigurationError: no store there, or made with other stores on servers.
             StoreLockedError: another process owns it.
             StoreMismatchError: built with another encoder or version.
             StoreDamagedError: its files cannot be read.
         """
-        folder = Path(persist_dir)
+        Manifest.read(Path(persist_dir))  # before the encoder is loaded
+        return cls._reopen(Path(persist_dir), resolve_encoder(embed_model), Given(vector_store, graph_store), options)
+
+    @classmethod
+    def _reopen(
+        cls, folder: Path, encoder: BaseEmbedding, given: Given, options: Mapping[str, Any]
+    ) -> HybridMemoryIndex:
         manifest = Manifest.read(folder)
-        encoder = resolve_encoder(embed_model)
         manifest.check_encoder(encoder_identity(encoder, manifest.encoder.get("dimension")), folder)
-        check_parts(folder)
-        return cls._assemble(folder, encoder, manifest, options)
+        manifest.check_served(given.served, folder)
+        check_parts(folder, given.served)
+        return cls._assemble(folder, encoder, manifest, given, options)
 
     @classmethod
     def from_existing(
@@ -178,6 +204,7 @@ class HybridMemoryIndex:
         *,
         vector_index: VectorStoreIndex,
         persist_dir: str | Path | None = None,
+        graph_store: PortableGraphStore | None = None,
         property_graph_store: PropertyGraphStore | None = None,
         use_titles: bool = True,
         extract_entities: Extractor | None = None,
@@ -192,6 +219,7 @@ class HybridMemoryIndex:
         Args:
             vector_index: the app's index; its embedding model is used.
             persist_dir: where the graph is kept; None: in memory.
+            graph_store: keeps the graph in place of `persist_dir`, a `Neo4jGraphStore` say; yours to close.
             property_graph_store: facts to take over.
             use_titles: whether `metadata["title"]` is a name.
             extract_entities: proposes names for a text in place of capitalised spans.
@@ -205,8 +233,11 @@ class HybridMemoryIndex:
             make_folder(folder)
         encoder: BaseEmbedding = vector_index._embed_model
         manifest = Manifest(encoder_identity(encoder), chunk_tokens=None, use_titles=use_titles)
-        graph = SqliteGraphStore(folder / GRAPH if folder is not None else None)
-        index = cls(vector_index, graph, encoder, manifest, folder=folder, extract_entities=extract_entities)
+        closing = None if graph_store is None else (lambda: None)
+        graph = graph_store or SqliteGraphStore(folder / GRAPH if folder is not None else None)
+        index = cls(
+            vector_index, graph, encoder, manifest, folder=folder, closing=closing, extract_entities=extract_entities
+        )
         try:
             index._adopt(nodes_of(vector_index), property_graph_store, show_progress)
         except BaseException:
@@ -216,32 +247,39 @@ class HybridMemoryIndex:
 
     @classmethod
     def _create(
-        cls, folder: Path | None, encoder: BaseEmbedding, manifest: Manifest, options: Mapping[str, Any]
+        cls,
+        folder: Path | None,
+        encoder: BaseEmbedding,
+        manifest: Manifest,
+        given: Given,
+        options: Mapping[str, Any],
     ) -> HybridMemoryIndex:
-        if folder is not None:
-            make_folder(folder / VECTOR)  # now, though the first vectors may come much later: see `check_parts`
-            index = cls._assemble(folder, encoder, manifest, options)
-            manifest.write(folder)  # last: a folder without it is no store yet
-            return index
-        return cls._assemble(None, encoder, manifest, options)
+        if folder is None:
+            return cls._assemble(None, encoder, manifest, given, options)
+        # Now, though the first vectors may come much later: see `check_parts`.
+        make_folder(folder / VECTOR if given.vector is None else folder)
+        index = cls._assemble(folder, encoder, manifest, given, options)
+        manifest.write(folder)  # last: a folder without it is no store yet
+        return index
 
     @classmethod
     def _assemble(
-        cls, folder: Path | None, encoder: BaseEmbedding, manifest: Manifest, options: Mapping[str, Any]
+        cls,
+        folder: Path | None,
+        encoder: BaseEmbedding,
+        manifest: Manifest,
+        given: Given,
+        options: Mapping[str, Any],
     ) -> HybridMemoryIndex:
-        with ExitStack() as opened:
-            vectors = QdrantEdgeVectorStore(
-                folder / VECTOR if folder is not None else None,
-                dimension=manifest.encoder["dimension"],
-                language=manifest.language,
+        parts = open_parts(folder, manifest, given)
+        try:
+            vectors = VectorStoreIndex.from_vector_store(parts.vector, embed_model=encoder)
+            return cls(
+                vectors, parts.graph, encoder, manifest, folder=folder, given=given, closing=parts.close, **options
             )
-            opened.callback(vectors.close)
-            graph = SqliteGraphStore(folder / GRAPH if folder is not None else None)
-            opened.callback(graph.close)
-            vector_index = VectorStoreIndex.from_vector_store(vectors, embed_model=encoder)
-            index = cls(vector_index, graph, encoder, manifest, folder=folder, **options)
-            opened.pop_all()  # all went well: they close with the index
-        return index
+        except BaseException:
+            parts.close()
+            raise
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -412,16 +450,17 @@ class HybridMemoryIndex:
 
     def _open_tenant(self, name: str) -> HybridMemoryIndex:
         place = tenant_folder(self.folder or Path(), name)  # checks the name in memory, too
+        given = self._given.tenant(name)
         if self.folder is None:
-            return self._create(None, self.embed_model, self.manifest, self._options)
+            return self._create(None, self.embed_model, self.manifest, given, self._options)
         if (place / FILE).exists():
-            return self.open(place, embed_model=self.embed_model, **self._options)
-        return self._create(place, self.embed_model, self.manifest, self._options)
+            return self._reopen(place, self.embed_model, given, self._options)
+        return self._create(place, self.embed_model, self.manifest, given, self._options)
 
     def stats(self) -> dict[str, Any]:
         """Describe the store, JSON-safe: counts, bytes, encoder, drift of the keyword statistics."""
         graph = self._open().graph_store
-        vectors = self.vector_store.stats() if isinstance(self.vector_store, QdrantEdgeVectorStore) else {}
+        vectors = self.vector_store.stats() if isinstance(self.vector_store, PointVectorStore) else {}
         return {
             "folder": str(self.folder) if self.folder is not None else None,
             "encoder": self.manifest.encoder,
@@ -445,19 +484,17 @@ class HybridMemoryIndex:
 
     def reindex_sparse(self) -> None:
         """Measure the average length anew and rewrite the keyword vectors with it."""
-        if isinstance(self.vector_store, QdrantEdgeVectorStore):
+        if isinstance(self.vector_store, PointVectorStore):
             with self._lock:
                 self.vector_store.reindex_sparse()
 
     def close(self) -> None:
-        """Close every store, those of tenants included; closing twice is fine."""
+        """Close every store that the index has made, those of tenants included; closing twice is fine."""
         with self._lock:
             self._closed = True
             for partition in self._tenants.values():
                 partition.close()
-            if isinstance(self.vector_store, QdrantEdgeVectorStore):
-                self.vector_store.close()
-            self.graph_store.close()
+            self._closing()
 
     def __enter__(self) -> HybridMemoryIndex:
         """Use as a context manager that closes the index."""

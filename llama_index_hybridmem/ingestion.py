@@ -26,7 +26,7 @@ from .graph.entities import Extractor
 from .graph.nodes import to_node, to_passage, without_graph
 from .graph.stores.base import Fact, GraphStore
 from .splitter import window_texts
-from .vector.store import QdrantEdgeVectorStore
+from .vector.point_store import PointVectorStore
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +55,12 @@ class Vectors(Protocol):
         """List the nodes of a document."""
 
 
-class EdgeVectors:
-    """Our own vector store."""
+class PointVectors:
+    """Our own vector stores."""
 
     windows = True
 
-    def __init__(self, store: QdrantEdgeVectorStore) -> None:
+    def __init__(self, store: PointVectorStore) -> None:
         self._store = store
 
     def add(self, nodes: Sequence[BaseNode], windows: Windows) -> None:

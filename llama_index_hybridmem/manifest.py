@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +32,7 @@ class Manifest:
         chunk_tokens: most tokens a node has, None where the caller brought transformations or nodes.
         use_titles: whether titles are names in the graph.
         versions: of this package and of the engines, when the store was made.
+        served: the memories ("vector", "graph") that do not lie in the folder but where the app says.
         format: of this file.
     """
 
@@ -40,15 +42,20 @@ class Manifest:
     use_titles: bool = True
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
+    served: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Note the versions at hand when none are given."""
+        """Note the versions at hand when none are given; lists of JSON become what they were."""
+        object.__setattr__(self, "served", tuple(self.served))
         if not self.versions:
             object.__setattr__(self, "versions", installed_versions())
 
     def write(self, folder: Path) -> None:
         """Write it into a store's folder, atomically."""
-        atomic_write_text(folder / FILE, json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+        content = asdict(self)
+        if not self.served:  # as it is for most, and for versions that know no servers
+            del content["served"]
+        atomic_write_text(folder / FILE, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -94,16 +101,31 @@ class Manifest:
                 "open it with that one, or ingest anew"
             )
 
+    def check_served(self, served: Collection[str], folder: Path) -> None:
+        """Refuse other stores on servers than the index was made with: the rest would lie in two places.
 
-def check_parts(folder: Path) -> None:
+        Raises:
+            ConfigurationError: names what is missing or too much.
+        """
+        if set(served) != set(self.served):
+            expected = " and ".join(f"{name}_store" for name in self.served) or "no store of yours"
+            raise ConfigurationError(f"{folder} was made with {expected}; open it with the same")
+
+
+def check_parts(folder: Path, served: Collection[str] = ()) -> None:
     """Refuse a store that has lost a part: opened as it is, half of its memory would be empty and nobody told.
+
+    Args:
+        folder: of the store.
+        served: the memories that lie elsewhere.
 
     Raises:
         StoreDamagedError: the graph's file or the vectors' folder is not there.
     """
     graph, vectors = folder / GRAPH, folder / VECTOR
-    for part, is_there in ((graph, graph.is_file() and graph.stat().st_size > 0), (vectors, vectors.is_dir())):
-        if not is_there:
+    found = {"graph": graph.is_file() and graph.stat().st_size > 0, "vector": vectors.is_dir()}
+    for name, part in (("graph", graph), ("vector", vectors)):
+        if name not in served and not found[name]:
             raise StoreDamagedError(f"{part} is missing or empty; restore the folder from a copy, or ingest anew")
 
 

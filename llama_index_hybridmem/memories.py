@@ -17,7 +17,7 @@ from .graph.semantic import metadata_filters
 from .graph.stores.base import GraphStore
 from .graph.words import WordRetriever
 from .stores import Store
-from .vector.store import QdrantEdgeVectorStore
+from .vector.point_store import PointVectorStore
 
 DEADLINE_S = 5.0
 """Seconds each memory has; a warm query takes well under a tenth of one."""
@@ -73,7 +73,7 @@ def memory_stores(
         return memories.vector_index.as_retriever(similarity_top_k=depth, filters=native)
 
     def keyword() -> BaseRetriever:
-        if not isinstance(memories.vector_store, QdrantEdgeVectorStore):
+        if not isinstance(memories.vector_store, PointVectorStore):
             return WordRetriever(memories.graph_store, similarity_top_k=depth, filters=keep)
         return memories.vector_index.as_retriever(
             similarity_top_k=depth,

@@ -17,7 +17,7 @@ import numpy as np
 from ..filters import Filter
 from . import walk as w
 from .entities import query_names, terms, word_set
-from .stores.base import GraphStore, Ids, Links, Name, NameRule
+from .stores.base import GraphReads, Ids, Links, Name, NameRule
 
 SEEDS = 100
 """Passages taken from each of vector and keyword search; 20 to 100 lose nothing against seeding from all of them."""
@@ -76,7 +76,7 @@ class Candidates:
         self,
         question: str,
         embedding: Embedding | None,
-        store: GraphStore,
+        store: GraphReads,
         semantic: SemanticMemory | None,
         numbers: Numbers,
         keep: Filter | None,

@@ -65,8 +65,8 @@ def _read(value: Any) -> str | None:
         return f"({''.join(f':{label}' for label in sorted(value.labels))}{_properties(value)})"
     if hasattr(value, "nodes") and hasattr(value, "relationships"):
         return _path(list(value.nodes), list(value.relationships))
-    if hasattr(value, "type") and isinstance(value, Mapping):
-        return f"[:{value.type}{_properties(value)}]"
+    if isinstance(value, Mapping) and (kind := getattr(value, "type", None)) is not None:
+        return f"[:{kind}{_properties(value)}]"
     for form in ("iso_format", "isoformat"):
         if hasattr(value, form):
             return str(getattr(value, form)())

@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from llama_index.core.graph_stores.types import PropertyGraphStore
 
 from ..errors import ConfigurationError, CypherRefusedError, StoreError, StoreUnavailableError, told
 from .cypher_rows import schema_text
 from .stores.bolt import Bolt
-
-if TYPE_CHECKING:
-    from .stores.bolt import _Line
 
 logger = logging.getLogger(__name__)
 
@@ -105,40 +102,11 @@ class _BoltSource:
         return self._bolt.read(cypher, timeout_s=self._timeout_s)
 
     def run(self, cypher: str, parameters: Mapping[str, object], rows: int) -> Table:
-        limit_s = self._bolt._limit(self._timeout_s)
-        database = self._bolt.database
-        does, table = self._bolt._run(lambda line: _ask(line, cypher, parameters, database, limit_s, rows), limit_s)
-        if does != "r":
-            raise CypherRefusedError(cypher, f"the server takes it for a statement of type {does!r}, which may write")
-        return table
-
-
-async def _ask(
-    line: _Line, cypher: str, parameters: Mapping[str, object], database: str | None, limit_s: float, rows: int
-) -> tuple[str, Table]:
-    """Have a query explained, and run it if it reads; once more when a connection was lost that had been idle."""
-    from neo4j import exceptions
-
-    try:
-        return await _ask_once(line, cypher, parameters, database, limit_s, rows)
-    except (exceptions.ServiceUnavailable, exceptions.SessionExpired):
-        return await _ask_once(line, cypher, parameters, database, limit_s, rows)
-
-
-async def _ask_once(
-    line: _Line, cypher: str, parameters: Mapping[str, object], database: str | None, limit_s: float, rows: int
-) -> tuple[str, Table]:
-    from neo4j import Query
-
-    driver = await line.driver()
-    async with driver.session(database=database, default_access_mode="READ", fetch_size=rows) as session:
-        explained = await session.run(Query(f"EXPLAIN {cypher}", timeout=limit_s or None), dict(parameters))
-        does = (await explained.consume()).query_type
-        if does != "r":
-            return str(does), Table((), ())
-        result = await session.run(Query(cypher, timeout=limit_s or None), dict(parameters))
-        records = await result.fetch(rows)
-        return does, Table(tuple(result.keys()), [record.values() for record in records])
+        asked = self._bolt.ask(cypher, parameters, rows=rows, timeout_s=self._timeout_s)
+        if asked.does != "r":
+            problem = f"the server takes it for a statement of type {asked.does!r}, which may write"
+            raise CypherRefusedError(cypher, problem)
+        return Table(asked.columns, asked.rows)
 
 
 class _StoreSource:

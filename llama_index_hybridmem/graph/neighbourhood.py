@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from ..filters import Filter
-from .stores.base import Foresight, GraphStore, Ids, NameRule, Push
+from .stores.base import Foresight, GraphReads, Ids, NameRule, Push
 from .walk import Array, Neighbourhood, WalkSettings
 
 ROUNDS = 2
@@ -30,7 +30,7 @@ class Frontier:
         settings: the numbers of the walk, `tolerance` among them.
     """
 
-    def __init__(self, store: GraphStore, rule: NameRule, keep: Filter | None, settings: WalkSettings) -> None:
+    def __init__(self, store: GraphReads, rule: NameRule, keep: Filter | None, settings: WalkSettings) -> None:
         self._store = store
         self._rule = rule
         self._keep = keep

@@ -16,7 +16,7 @@ from .candidates import Candidates, Embedding, Encode, Numbers, SemanticMemory, 
 from .entities import normalise
 from .neighbourhood import Frontier
 from .second_hop import expansion
-from .stores.base import Fact, GraphStore, Link, StoredPassage
+from .stores.base import Fact, GraphReads, Link, StoredPassage
 
 POOL = 100
 """Passages scored for the final order: the best of the walk, and the best ten of each second-hop text."""
@@ -61,7 +61,7 @@ class QuestionWalk:
         self,
         question: str,
         embedding: Embedding | None,
-        store: GraphStore,
+        store: GraphReads,
         semantic: SemanticMemory | None,
         numbers: Numbers,
         keep: Filter | None,

@@ -17,7 +17,7 @@ from .nodes import to_node
 from .question import Found
 from .search import GraphSearch
 from .semantic import semantic_memory
-from .stores.base import GraphStore
+from .stores.base import GraphReads
 from .walk import DEFAULTS, WalkSettings
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class EntityGraphRetriever(BaseRetriever):
 
     def __init__(
         self,
-        graph_store: GraphStore,
+        graph_store: GraphReads,
         *,
         vector_store: object | None = None,
         embed_model: BaseEmbedding | None = None,

@@ -17,7 +17,7 @@ from ..filters import Filter
 from . import walk as w
 from .candidates import Embedding, Encode, Numbers, SemanticMemory
 from .question import Found, QuestionWalk
-from .stores.base import ForesightedStore, GraphStore, NameRule
+from .stores.base import ForesightedStore, GraphReads, NameRule
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class GraphSearch:
 
     def __init__(
         self,
-        store: GraphStore,
+        store: GraphReads,
         semantic: SemanticMemory | None = None,
         encode: Encode | None = None,
         *,
@@ -97,7 +97,7 @@ class GraphSearch:
         answer.found = run.results(top_k)
         return answer
 
-    def rule(self, store: GraphStore | None = None) -> NameRule:
+    def rule(self, store: GraphReads | None = None) -> NameRule:
         """Say which names carry mass in the store as it is now, or as a view sees it."""
         seen = self.store if store is None else store
         guard = seen.capital_share < self.settings.capital_guard
@@ -106,7 +106,7 @@ class GraphSearch:
 
     def _begin(
         self,
-        store: GraphStore,
+        store: GraphReads,
         question: str,
         embedding: Embedding | None,
         keep: Filter | None,

@@ -10,10 +10,10 @@ from ..errors import ConfigurationError
 from ..filters import Filter, Group
 from .candidates import Embedding, SemanticMemory
 from .entities import terms
-from .stores.base import GraphStore
+from .stores.base import GraphReads
 
 
-def semantic_memory(vector_store: object, graph_store: GraphStore) -> SemanticMemory:
+def semantic_memory(vector_store: object, graph_store: GraphReads) -> SemanticMemory:
     """Use a vector store as it is if it can give keyword and exact scores (ours can), else through its plain `query`.
 
     Raises:
@@ -29,7 +29,7 @@ def semantic_memory(vector_store: object, graph_store: GraphStore) -> SemanticMe
 class QueriedVectorStore:
     """A vector store seen through LlamaIndex's `query` alone; keyword scores come from the graph store's words."""
 
-    def __init__(self, vector_store: BasePydanticVectorStore, graph_store: GraphStore) -> None:
+    def __init__(self, vector_store: BasePydanticVectorStore, graph_store: GraphReads) -> None:
         self._vector_store = vector_store
         self._graph_store = graph_store
 

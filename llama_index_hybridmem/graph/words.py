@@ -12,7 +12,7 @@ from ..branches import in_thread
 from ..filters import parse
 from .entities import terms
 from .nodes import to_node
-from .stores.base import GraphStore
+from .stores.base import GraphReads
 
 
 class WordRetriever(BaseRetriever):
@@ -25,7 +25,7 @@ class WordRetriever(BaseRetriever):
     """
 
     def __init__(
-        self, graph_store: GraphStore, *, similarity_top_k: int = 10, filters: object = None, **kwargs: Any
+        self, graph_store: GraphReads, *, similarity_top_k: int = 10, filters: object = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.similarity_top_k = similarity_top_k

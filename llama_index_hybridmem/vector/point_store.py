@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -151,6 +152,10 @@ class PointVectorStore(AsyncTwins):
     def close(self) -> None:
         """Let go of the store; twice is fine."""
         self._points.close()
+
+    @abstractmethod
+    def stats(self) -> dict[str, Any]:
+        """Describe the store, JSON-safe."""
 
     def _average_stats(self, average_length: float) -> dict[str, Any]:
         """What keyword vectors are weighed with, and what they would be weighed with now; reads all points."""

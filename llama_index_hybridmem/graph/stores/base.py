@@ -142,26 +142,11 @@ class StoredPassage:
     node: str
 
 
-class GraphStore(Protocol):
-    """The few methods a graph store has.
+class GraphReads(Protocol):
+    """The few methods by which a graph store is asked.
 
     Ids are the store's own integers and never used twice: what was deleted since is missing from the answers.
     """
-
-    def upsert(self, passages: Sequence[Passage]) -> None:
-        """Add or replace passages by node id, atomically; re-adding the same changes nothing."""
-
-    def replace(self, doc_ids: Iterable[str], passages: Sequence[Passage]) -> None:
-        """Make the given passages all there is of the given documents, atomically."""
-
-    def delete(self, *, node_ids: Iterable[str] = (), doc_ids: Iterable[str] = ()) -> None:
-        """Remove passages, with all that only they declared; unknown ids are ignored."""
-
-    def add_names(self, names: Iterable[str]) -> None:
-        """Add names the user knows of; they are linked to every passage that has them."""
-
-    def add_facts(self, facts: Sequence[Fact]) -> None:
-        """Add statements that belong to no passage; their ends become names."""
 
     def find_names(self, candidates: Iterable[str]) -> dict[str, Name]:
         """Look up normalised names; unknown ones are missing from the answer."""
@@ -228,6 +213,25 @@ class GraphStore(Protocol):
     def capital_share(self) -> float:
         """Share of all counted mentions written with capitals; near 0 the corpus has no capitals to go by."""
 
+
+class GraphStore(GraphReads, Protocol):
+    """A graph store: what it is asked by, and the few methods it is written by."""
+
+    def upsert(self, passages: Sequence[Passage]) -> None:
+        """Add or replace passages by node id, atomically; re-adding the same changes nothing."""
+
+    def replace(self, doc_ids: Iterable[str], passages: Sequence[Passage]) -> None:
+        """Make the given passages all there is of the given documents, atomically."""
+
+    def delete(self, *, node_ids: Iterable[str] = (), doc_ids: Iterable[str] = ()) -> None:
+        """Remove passages, with all that only they declared; unknown ids are ignored."""
+
+    def add_names(self, names: Iterable[str]) -> None:
+        """Add names the user knows of; they are linked to every passage that has them."""
+
+    def add_facts(self, facts: Sequence[Fact]) -> None:
+        """Add statements that belong to no passage; their ends become names."""
+
     def close(self) -> None:
         """Release files; further calls raise StoreClosedError."""
 
@@ -278,7 +282,7 @@ class Foresight(Protocol):
         """
 
 
-class ForesightedView(GraphStore, Foresight, Protocol):
+class ForesightedView(GraphReads, Foresight, Protocol):
     """A store as one question sees it."""
 
 

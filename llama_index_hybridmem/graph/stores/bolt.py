@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -25,18 +25,14 @@ from ...errors import (
     told,
 )
 from ...extras import require
-from ...loop_thread import LoopThread
+from .bolt_line import Asked, Line, Parameters, Row, ask, begin, leave, read, rows_of
 
 if TYPE_CHECKING:
-    from neo4j import AsyncDriver, AsyncSession, AsyncTransaction
+    from neo4j import AsyncSession, AsyncTransaction
 
 T = TypeVar("T")
-Row = list[Any]
-Parameters = Mapping[str, object]
 
 _SCHEMES = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
-_ROWS_PER_FETCH = 20_000
-"""So that an answer comes in one round trip; the driver's 1,000 would make a second one of a large neighbourhood."""
 _FAREWELL_S = 1.0
 _REFUSALS = ("Neo.ClientError.Security.", "Neo.ClientError.Database.DatabaseNotFound")
 _TOO_SLOW = "Neo.ClientError.Transaction.TransactionTimedOut"
@@ -85,7 +81,7 @@ class Bolt:
         self._auth = (username, password or "") if username is not None else None
         self._options = driver_options
         self._lock = threading.Lock()
-        self._line: _Line | None = None
+        self._line: Line | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -114,16 +110,21 @@ class Bolt:
         whole = self.timeout_s if timeout_s is None else timeout_s
         limit = self._limit(whole)
         patience = limit if limit < whole else None
-        return self._run(lambda line: _read(line, cypher, parameters or {}, self.database, whole), whole, patience)
+        return self._run(lambda line: read(line, cypher, parameters or {}, self.database, whole), whole, patience)
 
-    def statement_type(self, cypher: str, parameters: Parameters | None = None) -> str:
-        """Ask the server, without running it, what a statement does: "r", "w", "rw" or "s" (schema).
+    def ask(
+        self, cypher: str, parameters: Parameters | None = None, *, rows: int, timeout_s: float | None = None
+    ) -> Asked:
+        """Have the server say what a statement does, and run it if it only reads; errors as of `read`.
 
-        Raises:
-            StoreError: as `read`; the statement's syntax error is in the message.
+        Args:
+            cypher: the statement.
+            parameters: its parameters.
+            rows: most rows fetched, however many there are.
+            timeout_s: seconds it has in place of the store's.
         """
-        limit = self._limit(self.timeout_s)
-        return self._run(lambda line: _explain(line, cypher, parameters or {}, self.database, limit), limit)
+        limit = self._limit(self.timeout_s if timeout_s is None else timeout_s)
+        return self._run(lambda line: ask(line, cypher, parameters or {}, self.database, limit, rows), limit)
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
@@ -134,7 +135,7 @@ class Bolt:
                 server has committed.
         """
         limit = self._limit(self.write_timeout_s)
-        session, transaction = self._run(lambda line: _begin(line, self.database), limit)
+        session, transaction = self._run(lambda line: begin(line, self.database), limit)
         try:
             yield Transaction(self, transaction)
             self._run(lambda _: transaction.commit(), limit)
@@ -159,7 +160,7 @@ class Bolt:
         return limit_s if left is None else min(limit_s, left)
 
     def _run(
-        self, call: Callable[[_Line], Coroutine[Any, Any, T]], limit_s: float, patience_s: float | None = None
+        self, call: Callable[[Line], Coroutine[Any, Any, T]], limit_s: float, patience_s: float | None = None
     ) -> T:
         line = self._opened()
         try:
@@ -167,14 +168,14 @@ class Bolt:
         except Exception as error:
             raise self._told(error, limit_s if patience_s is None else patience_s) from error
 
-    def _opened(self) -> _Line:
+    def _opened(self) -> Line:
         if self._closed:
             raise StoreClosedError(f"{self._place} is closed")
         with self._lock:
             line = self._line
             if line is None or line.pid != os.getpid():  # of a parent process: its thread did not come along
                 options = {"connection_timeout": self.timeout_s, **self._options}
-                line = self._line = _Line(self.uri, self._auth, options)
+                line = self._line = Line(self.uri, self._auth, options)
                 weakref.finalize(self, line.thread.stop).atexit = False  # at exit the operating system closes sockets
             return line
 
@@ -183,7 +184,7 @@ class Bolt:
         line = self._line
         if line is not None:
             try:
-                line.thread.run(_leave(session, transaction), self._limit(_FAREWELL_S))
+                line.thread.run(leave(session, transaction), self._limit(_FAREWELL_S))
             except Exception:  # noqa: BLE001 - the transaction's own error is the one to raise; the server ends it itself
                 transaction.cancel()
 
@@ -221,94 +222,4 @@ class Transaction:
     def run(self, cypher: str, parameters: Parameters | None = None) -> list[Row]:
         """Run one statement; arguments, rows and errors as of `Bolt.read`."""
         limit = self._bolt._limit(self._bolt.write_timeout_s)
-        return self._bolt._run(lambda _: _rows(self._transaction, cypher, parameters or {}), limit)
-
-
-class _Line:
-    """A driver and the thread it lives on."""
-
-    def __init__(self, uri: str, auth: tuple[str, str] | None, options: Mapping[str, Any]) -> None:
-        self.pid = os.getpid()
-        self.thread = LoopThread("hybridmem-bolt", self._farewell)
-        self._uri, self._auth, self._options = uri, auth, options
-        self._driver: AsyncDriver | None = None
-
-    async def driver(self) -> AsyncDriver:
-        """Make the driver on its own loop; it connects when first used."""
-        if self._driver is None:
-            from neo4j import AsyncGraphDatabase
-
-            defaults = {"max_transaction_retry_time": 0, "notifications_min_severity": "OFF"}
-            self._driver = AsyncGraphDatabase.driver(self._uri, auth=self._auth, **{**defaults, **self._options})
-        return self._driver
-
-    async def _farewell(self) -> None:
-        if self._driver is not None:
-            await self._driver.close()
-
-
-async def _session(line: _Line, database: str | None, mode: str) -> AsyncSession:
-    driver = await line.driver()
-    return driver.session(database=database, default_access_mode=mode, fetch_size=_ROWS_PER_FETCH)
-
-
-async def _read(line: _Line, cypher: str, parameters: Parameters, database: str | None, limit_s: float) -> list[Row]:
-    from neo4j import exceptions
-
-    try:
-        return await _read_once(line, cypher, parameters, database, limit_s)
-    except (exceptions.ServiceUnavailable, exceptions.SessionExpired):
-        # A server that was restarted leaves dead connections in the pool; the driver drops all of them now.
-        return await _read_once(line, cypher, parameters, database, limit_s)
-
-
-async def _read_once(
-    line: _Line, cypher: str, parameters: Parameters, database: str | None, limit_s: float
-) -> list[Row]:
-    from neo4j import Query
-
-    session = await _session(line, database, "READ")
-    async with session:
-        return await _rows(session, Query(cypher, timeout=limit_s or None), parameters)
-
-
-async def _explain(line: _Line, cypher: str, parameters: Parameters, database: str | None, limit_s: float) -> str:
-    from neo4j import Query
-
-    session = await _session(line, database, "READ")
-    async with session:
-        query = Query(f"EXPLAIN {cypher}", timeout=limit_s or None)
-        result = await session.run(query, dict(parameters))
-        return str((await result.consume()).query_type)
-
-
-async def _begin(line: _Line, database: str | None) -> tuple[AsyncSession, AsyncTransaction]:
-    from neo4j import exceptions
-
-    try:
-        return await _begin_once(line, database)
-    except (exceptions.ServiceUnavailable, exceptions.SessionExpired):  # see `_read`
-        return await _begin_once(line, database)
-
-
-async def _begin_once(line: _Line, database: str | None) -> tuple[AsyncSession, AsyncTransaction]:
-    session = await _session(line, database, "WRITE")
-    try:
-        transaction = await session.begin_transaction()
-        await _rows(transaction, "RETURN 1", {})  # BEGIN alone does not tell whether the connection lives
-    except BaseException:
-        await session.close()
-        raise
-    return session, transaction
-
-
-async def _leave(session: AsyncSession, transaction: AsyncTransaction) -> None:
-    try:
-        await transaction.close()
-    finally:
-        await session.close()
-
-
-async def _rows(runner: Any, cypher: Any, parameters: Parameters) -> list[Row]:
-    result = await runner.run(cypher, dict(parameters))
-    return [record.values() async for record in result]
+        return self._bolt._run(lambda _: rows_of(self._transaction, cypher, parameters or {}), limit)

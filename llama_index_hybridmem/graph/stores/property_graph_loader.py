@@ -127,7 +127,10 @@ class Loader(Generic[R, T]):
         work = threading.Thread(
             target=self._work, args=(attempt, only_if_changed), name="hybridmem-property-graph", daemon=True
         )
-        work.start()
+        try:
+            work.start()
+        except RuntimeError as error:  # no thread to be had
+            attempt.done.set_exception(error)
         return attempt
 
     def _leave_behind(self) -> None:

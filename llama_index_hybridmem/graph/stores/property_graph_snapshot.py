@@ -27,7 +27,7 @@ class Snapshot(SqliteGraphStore):
 
     def __init__(self, contents: Contents, before: Snapshot | None = None) -> None:
         super().__init__()
-        self._next = dict(before._next) if before is not None else {"name": 1, "passage": 1}
+        self._next: dict[str, int] = dict(before._next) if before is not None else {"name": 1, "passage": 1}
         names = self._numbers("name", contents.names, before, "SELECT name, id FROM name")
         passages = self._numbers("passage", contents.passages, before, "SELECT node_id, id FROM passage")
         with self._database.writing() as connection:

@@ -15,8 +15,8 @@ import numpy as np
 from ....filters import Filter
 from ...entities import spans_of, terms
 from ..base import Ids, Links, Name, NameRule, Push
+from .reads import SEEN_FACT, Neo4jReads, admitted, keys_of, links_of, marks_of, name_of, shares
 from .schema import key_of
-from .store import SEEN_FACT, Neo4jGraphStore, admitted, keys_of, links_of, marks_of, name_of, shares
 from .tables import NO_PASSAGE
 
 RARE_DF = 100
@@ -97,7 +97,7 @@ RETURN passages, names
 """
 
 
-class Neo4jView(Neo4jGraphStore):
+class Neo4jView(Neo4jReads):
     """The store as one question sees it; not shared between threads.
 
     Args:
@@ -106,8 +106,8 @@ class Neo4jView(Neo4jGraphStore):
         keep: passages outside this filter are never fetched ahead.
     """
 
-    def __init__(self, store: Neo4jGraphStore, question: str, keep: Filter | None) -> None:
-        super().__init__(store.bolt, store=store.schema.store)
+    def __init__(self, store: Neo4jReads, question: str, keep: Filter | None) -> None:
+        super().__init__(store.bolt, store.schema)
         self._store = store
         self._keep = keep
         self._rule: NameRule | None = None

@@ -1,0 +1,97 @@
+"""An index over stores on servers: the same code, the same answers, and what is given stays the app's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from llama_index.core.embeddings import MockEmbedding
+from llama_index.core.schema import Document
+from servers.neo4j.server import Neo4jAddress
+
+from llama_index_hybridmem import HybridMemoryIndex
+from llama_index_hybridmem.encoder import resolve_encoder
+from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.graph.stores.neo4j.store import Neo4jGraphStore
+from llama_index_hybridmem.sample import documents_folder
+from llama_index_hybridmem.vector.server import QdrantServerVectorStore
+
+qdrant_client = pytest.importorskip("qdrant_client", reason="needs the extra 'qdrant'")
+
+QUESTIONS = [
+    "In which Texas town was the engineer born who had the idea for US patent 3,387,286?",
+    "What bandwidth does one HBM3 stack have?",
+    "Which investor led the purchase of the company that made the 1103?",
+]
+
+
+@pytest.fixture
+def graph(neo4j: Neo4jAddress) -> Iterator[Neo4jGraphStore]:
+    """An empty graph store on a real server."""
+    user, password = neo4j.auth or (None, None)
+    store = Neo4jGraphStore(neo4j.uri, username=user, password=password, database=neo4j.database, timeout_s=30)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def vectors() -> Iterator[QdrantServerVectorStore]:
+    """An empty collection in the client's local mode, which speaks as a server does."""
+    client = qdrant_client.QdrantClient(":memory:")
+    store = QdrantServerVectorStore("nodes", client=client)
+    yield store
+    store.close()
+    client.close()
+
+
+def sample() -> list[Document]:
+    """Some documents of the sample, with their titles."""
+    files = sorted(documents_folder().glob("*.md"))[:10]
+    return [Document(text=file.read_text(encoding="utf-8"), doc_id=file.name) for file in files]
+
+
+def found(index: HybridMemoryIndex) -> list[list[tuple[str, float]]]:
+    """What each question finds, with scores that leave the last digits to the engines."""
+    retriever = index.as_retriever(deadline_s=None)
+    return [
+        [(hit.node.node_id, round(hit.score or 0.0, 6)) for hit in retriever.retrieve(question)]
+        for question in QUESTIONS
+    ]
+
+
+def test_an_index_over_servers_finds_what_the_embedded_one_finds(
+    graph: Neo4jGraphStore, vectors: QdrantServerVectorStore, tmp_path: Path
+) -> None:
+    """The sample in Neo4j and Qdrant gives the nodes, the order and the scores of the sample in a folder."""
+    encoder, documents = resolve_encoder(None), sample()
+    with (
+        HybridMemoryIndex.from_documents(documents, embed_model=encoder) as embedded,
+        HybridMemoryIndex.from_documents(
+            documents, persist_dir=tmp_path, vector_store=vectors, graph_store=graph, embed_model=encoder
+        ) as served,
+    ):
+        assert found(served) == found(embedded)
+        assert served.ref_doc_info.keys() == embedded.ref_doc_info.keys()
+        assert {path.name for path in tmp_path.iterdir()} == {"manifest.json"}
+    with HybridMemoryIndex.open(tmp_path, vector_store=vectors, graph_store=graph, embed_model=encoder) as again:
+        assert again.refresh_ref_docs(documents) == [False] * len(documents)
+        again.delete_ref_doc(documents[0].doc_id)
+        assert documents[0].doc_id not in again.ref_doc_info
+    with pytest.raises(ConfigurationError, match="vector_store and graph_store"):
+        HybridMemoryIndex.open(tmp_path, embed_model=encoder)
+
+
+def test_given_stores_are_divided_among_tenants_and_left_open(
+    graph: Neo4jGraphStore, vectors: QdrantServerVectorStore
+) -> None:
+    """A tenant's documents are in its own partition of both servers; closing the index closes neither store."""
+    encoder = MockEmbedding(8)
+    with HybridMemoryIndex.from_documents([], vector_store=vectors, graph_store=graph, embed_model=encoder) as index:
+        index.tenant("acme").insert(Document(text="The Blue Lantern opened in Oslo.", doc_id="a"))
+        index.tenant("'}) DETACH").insert(Document(text="The Red Lantern opened in Rome.", doc_id="b"))
+        assert index.tenant("acme").ref_doc_info.keys() == {"a"}
+        assert not index.ref_doc_info
+    assert graph.passage_count == 0
+    assert graph.tenant("acme").documents().keys() == {"a"}
+    assert [node.text for node in vectors.for_tenant("acme").get_nodes()] == ["The Blue Lantern opened in Oslo."]
