@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from .encoder import MiniLMEmbedding
     from .errors import HybridMemoryError
     from .graph.retriever import EntityGraphRetriever
+    from .graph.stores.bolt import Bolt
+    from .graph.stores.neo4j.store import Neo4jGraphStore
+    from .graph.stores.property_graph import PropertyGraphMemory
     from .graph.stores.sqlite import SqliteGraphStore
+    from .graph.text_to_cypher import CypherRetriever
     from .graph.transform import EntityGraphTransform
     from .index import HybridMemoryIndex
     from .live import LiveSource
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from .routing.table import RouteSettings
     from .splitter import StructureSplitter
     from .stores import Store
+    from .vector.server import QdrantServerVectorStore
     from .vector.sparse import Bm25Encoder
     from .vector.store import QdrantEdgeVectorStore
 
@@ -38,6 +43,8 @@ __version__ = "0.1.0"
 __all__ = [
     "AdapterRegistry",
     "Bm25Encoder",
+    "Bolt",
+    "CypherRetriever",
     "EntityGraphRetriever",
     "EntityGraphTransform",
     "EvidenceRules",
@@ -50,7 +57,10 @@ __all__ = [
     "LiveSource",
     "LoraHuggingFaceLLM",
     "MiniLMEmbedding",
+    "Neo4jGraphStore",
+    "PropertyGraphMemory",
     "QdrantEdgeVectorStore",
+    "QdrantServerVectorStore",
     "RemoteLoraLLM",
     "Route",
     "RouteDecision",
@@ -64,6 +74,8 @@ __all__ = [
 _HOMES = {
     "AdapterRegistry": "llms.adapters.registry",
     "Bm25Encoder": "vector.sparse",
+    "Bolt": "graph.stores.bolt",
+    "CypherRetriever": "graph.text_to_cypher",
     "EntityGraphRetriever": "graph.retriever",
     "EntityGraphTransform": "graph.transform",
     "EvidenceRules": "routing.arbiter",
@@ -76,7 +88,10 @@ _HOMES = {
     "LiveSource": "live",
     "LoraHuggingFaceLLM": "llms.local",
     "MiniLMEmbedding": "encoder",
+    "Neo4jGraphStore": "graph.stores.neo4j.store",
+    "PropertyGraphMemory": "graph.stores.property_graph",
     "QdrantEdgeVectorStore": "vector.store",
+    "QdrantServerVectorStore": "vector.server",
     "RemoteLoraLLM": "llms.remote.llm",
     "Route": "routing.decision",
     "RouteDecision": "routing.decision",

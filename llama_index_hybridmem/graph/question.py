@@ -222,7 +222,7 @@ class QuestionWalk:
 
     def _path_from_question(self, links: Sequence[Link], stated: Sequence[Fact]) -> Path | None:
         named = [link for link in links if link.name.case >= self._rule.min_case]  # the others are common words
-        shared = [link.surface for link in named if link.name.name in self.candidates.names]
+        shared = [link.surface for link in named if link.name.id in self.candidates.name_weights]
         if shared:
             return {"from": "question", "names": shared}
         surfaces = {link.name.name: link.surface for link in links}

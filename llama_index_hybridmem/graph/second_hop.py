@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .entities import Gazetteer, normalise, words
-from .stores.base import Link, NameRule
+from .stores.base import Link, Name, NameRule
 
 NAMES_PER_TEXT = 10
 """Names a passage brings in, rarest first; the whole passage or its best sentence did worse."""
 
 
-def expansion(question: str, asked: Collection[str], title: str, links: Sequence[Link], rule: NameRule) -> str:
+def expansion(question: str, asked: Mapping[str, Name], title: str, links: Sequence[Link], rule: NameRule) -> str:
     """Ask the question again from where a passage leads.
 
     The question loses the names that the passage has (it answers them), and gains the passage's title and rarest other
@@ -19,15 +19,17 @@ def expansion(question: str, asked: Collection[str], title: str, links: Sequence
 
     Args:
         question: the user's.
-        asked: normalised names in the question.
+        asked: the names in the question, by how it spells them; a store may know aliases.
         title: the passage's title, "" when there is none.
         links: every name of the passage.
         rule: which of them are names and not common words.
     """
-    answered = {link.name.name for link in links if link.name.case >= rule.min_case} & set(asked)
+    meant = {name.id for name in asked.values()}
+    there = {link.name.id for link in links if link.name.case >= rule.min_case}
+    answered = {spelling for spelling, name in asked.items() if name.id in there}
     left = _without(question, answered, asked)
     brought = sorted(
-        (link for link in links if rule.admits(link.name) and link.name.name not in asked),
+        (link for link in links if rule.admits(link.name) and link.name.id not in meant),
         key=lambda link: (link.name.df, link.name.name),
     )
     surfaces = [title] if title and normalise(title) not in asked else []
