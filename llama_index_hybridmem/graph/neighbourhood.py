@@ -46,7 +46,7 @@ class Frontier:
         held, moving = dict(passages), dict(names)
         if isinstance(self._store, Foresight):
             push = Push(self._settings.tolerance, self._settings.damping, self._settings.fact_share)
-            self._store.foresee_walk(held, moving, self._rule, push)
+            self._store.foresee_walk(held, moving, self._back, self._rule, push)
         self._fetch_facts(moving)
         for _ in range(ROUNDS):
             self._fetch_passages(held)

@@ -16,7 +16,7 @@ from .candidates import Candidates, Embedding, Encode, Numbers, SemanticMemory, 
 from .entities import normalise
 from .neighbourhood import Frontier
 from .second_hop import expansion
-from .stores.base import Fact, GraphReads, Link, StoredPassage
+from .stores.base import Fact, Foresight, GraphReads, Link, StoredPassage
 
 POOL = 100
 """Passages scored for the final order: the best of the walk, and the best ten of each second-hop text."""
@@ -146,6 +146,7 @@ class QuestionWalk:
 
     def _expansions(self) -> list[str]:
         best = self.candidates.best(self._mass, self._settings.expansions)
+        self._foresee(best)
         links = self._store.names_in(ids_of(best))
         passages = self._store.load(ids_of(best))
         self._expanded = [passage for passage in best if passage in passages]
@@ -199,10 +200,15 @@ class QuestionWalk:
         covers = self.candidates.covers(self.candidates.best(self._prior, READ))
         return float((covers @ weights).max(initial=0.0)) / total if total > 0 else 0.0
 
+    def _foresee(self, passages: Sequence[int]) -> None:
+        if isinstance(self._store, Foresight):
+            self._store.foresee_reading(ids_of(passages))
+
     # -- reasons ------------------------------------------------------------------------------------------------------
 
     def _explained(self, ranked: Mapping[int, float]) -> list[Found]:
         leading = self._expanded or self.candidates.best(self._mass, self._settings.expansions)
+        self._foresee([*ranked, *leading])
         stored = self._store.load(ids_of([*ranked, *leading]))
         links = self._store.names_in(ids_of(stored))
         facts: dict[int | None, list[Fact]] = {}

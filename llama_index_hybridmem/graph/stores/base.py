@@ -274,12 +274,21 @@ class Foresight(Protocol):
     """What can fetch together what a search will ask for one by one."""
 
     def foresee_walk(
-        self, passages: Mapping[int, float], names: Mapping[int, float], rule: NameRule, push: Push
+        self,
+        passages: Mapping[int, float],
+        names: Mapping[int, float],
+        followed: Iterable[int],
+        rule: NameRule,
+        push: Push,
     ) -> None:
         """Fetch the neighbourhood of a walk: links and ties around these passages and names, by the mass they hold.
 
-        It only saves trips: whatever is not foreseen, or wrongly, is read when it is asked for.
+        Names already followed to their passages are followed again, whatever they hold. It only saves trips: what is
+        not foreseen, or wrongly, is read when it is asked for.
         """
+
+    def foresee_reading(self, passages: Ids) -> None:
+        """Fetch passages that will be loaded and whose names will be listed."""
 
 
 class ForesightedView(GraphReads, Foresight, Protocol):

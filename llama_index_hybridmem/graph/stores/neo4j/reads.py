@@ -100,8 +100,7 @@ class Neo4jReads:
             f" RETURN p.id, collect([r.surface, r.titled, {NAME}])"
         )
         for passage, links in self.rows(cypher, ids=passages.tolist()):
-            named = [Link(name_of(name), surface, titled) for surface, titled, name in links]
-            found[passage] = sorted(named, key=lambda link: link.name.name)
+            found[passage] = links_in(links)
         return found
 
     def load(self, passages: Ids) -> dict[int, StoredPassage]:
@@ -285,6 +284,12 @@ def name_of(cells: Sequence[Any]) -> Name:
     """Read a name."""
     number, name, df, case, given = cells
     return Name(number, name, df, case, given)
+
+
+def links_in(rows: Iterable[Sequence[Any]]) -> list[Link]:
+    """Read the names of a passage, alphabetically."""
+    found = [Link(name_of(name), surface, titled) for surface, titled, name in rows if surface is not None]
+    return sorted(found, key=lambda link: link.name.name)
 
 
 def links_of(rows: Iterable[Sequence[Any]]) -> Links:

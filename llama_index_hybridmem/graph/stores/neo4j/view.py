@@ -14,87 +14,16 @@ import numpy as np
 
 from ....filters import Filter
 from ...entities import spans_of, terms
-from ..base import Ids, Links, Name, NameRule, Push
-from .reads import SEEN_FACT, Neo4jReads, admitted, keys_of, links_of, marks_of, name_of, shares
+from ..base import Ids, Link, Links, Name, NameRule, Push, StoredPassage
+from .foresight import QUESTION, READING, SEEDS, WALK
+from .reads import Neo4jReads, keys_of, links_in, links_of, marks_of, name_of, shares
 from .schema import key_of
 from .tables import NO_PASSAGE
 
 RARE_DF = 100
 """Passages of names in at most so many are fetched with the name; the search takes them all as candidates."""
-_SLACK = 0.999
-"""The server adds up mass in another order; what lies this near the tolerance is fetched, too."""
-
-_ASKED = "[(p)-[q:MENTIONS]->(m:<N>) WHERE m.id IN $asked | [m.id, m.df, q.titled]]"
-_TIES = (
-    "[(n)<-[:SUBJECT|OBJECT]-(f:<F>)-[:SUBJECT|OBJECT]->(e:<N>)"
-    f" WHERE e <> n AND {admitted('e')} AND {SEEN_FACT} | [e.id, e.df]]"
-)
-
-_QUESTION = """
-CALL () { MATCH (p:<P>) RETURN count(p) AS passages }
-CALL () { MATCH (f:<F>) RETURN count(f) AS facts }
-CALL () { UNWIND $words AS word MATCH (w:<W> {key: word}) RETURN collect([w.key, w.df]) AS frequencies }
-CALL () {
-  UNWIND $keys AS key MATCH (n:<N> {key: key}) WHERE n.df > 0 OR n.given RETURN collect(n) AS asked
-}
-CALL (asked) {
-  UNWIND asked AS n
-  RETURN collect([[n.id, n.name, n.df, n.case, n.given], CASE WHEN n.df <= $rare THEN
-    [(n)<-[r:MENTIONS]-(p:<P>) WHERE <keep p> | [p.id, p.node_id, r.titled,
-      [(p)-[q:MENTIONS]->(m:<N>) WHERE m IN asked | [m.id, m.df, q.titled]]]] END]) AS names
-}
-OPTIONAL MATCH (s:HybridmemStore {name: $store})
-RETURN s.version, s.schema, s.total, s.upper, s.long, s.length, passages, facts, names, frequencies
-"""
-
-_SEEDS = f"UNWIND $keys AS key MATCH (p:<P> {{key: key}}) WHERE <keep p> RETURN p.id, p.node_id, {_ASKED}"
-
-_AT_NAMES = f"""
-  WITH n, sum(m) AS m WHERE m >= $tolerance
-  WITH n, m, CASE WHEN m >= $tolerance * n.df
-    THEN [(n)<-[r:MENTIONS]-(p:<P>) WHERE <keep p> | [p, r.titled]] ELSE null END AS back,
-    CASE WHEN $facts THEN {_TIES} ELSE [] END AS ties
-  RETURN collect({{n: n, m: m, back: back, ties: ties}})"""
-_AT_PASSAGES = f"""
-  WITH p, sum(m) AS m WHERE m >= $tolerance
-  RETURN collect({{p: p, m: m, out: [(p)-[r:MENTIONS]->(n:<N>) WHERE {admitted("n")} | [n, r.titled]]}})"""
-_STARTS = "UNWIND $names AS start MATCH (n:<N> {id: start[0]}) RETURN n, start[1] AS m"
-_HELD = "UNWIND $held AS start MATCH (p:<P> {id: start[0]}) RETURN p, start[1] AS m"
-_FROM_TIES = (
-    "UNWIND {0} AS e UNWIND e.ties AS tie MATCH (n:<N> {{id: tie[0]}})"
-    " RETURN n, $damping * $fact_share * e.m / size(e.ties) AS m"
-)
-_FROM_PASSAGES = "UNWIND {0} AS e UNWIND e.out AS o RETURN o[0] AS n, $damping * e.m / size(e.out) AS m"
-_FROM_NAMES = "UNWIND {0} AS e UNWIND e.back AS b RETURN b[0] AS p, $damping * e.m / size(e.back) AS m"
-
-_WALK = f"""
-CALL () {{ CALL () {{ {_HELD} }} {_AT_PASSAGES} AS first }}
-CALL () {{
-  CALL () {{ {_STARTS} }} RETURN collect({{n: n, m: m, ties: CASE WHEN $facts THEN {_TIES} ELSE [] END}}) AS starts
-}}
-CALL (first, starts) {{
-  CALL (first, starts) {{
-    {_STARTS} UNION ALL {_FROM_TIES.format("starts")} UNION ALL {_FROM_PASSAGES.format("first")}
-  }}
-  {_AT_NAMES} AS near
-}}
-CALL (near) {{ CALL (near) {{ {_HELD} UNION ALL {_FROM_NAMES.format("near")} }} {_AT_PASSAGES} AS second }}
-CALL (second, near) {{
-  CALL (second, near) {{ {_STARTS} UNION ALL {_FROM_TIES.format("near")} UNION ALL {_FROM_PASSAGES.format("second")} }}
-  {_AT_NAMES} AS far
-}}
-CALL (far) {{ CALL (far) {{ {_HELD} UNION ALL {_FROM_NAMES.format("far")} }} {_AT_PASSAGES} AS third }}
-CALL (first, second, third) {{
-  UNWIND first + second + third AS e WITH DISTINCT e.p AS p, e.out AS out
-  RETURN collect([p.id, p.node_id, [o IN out | [o[0].id, o[0].df, o[1]]], {_ASKED}]) AS passages
-}}
-CALL (starts, near, far) {{
-  UNWIND starts + near + far AS e WITH e.n AS n, collect(e) AS each
-  WITH n, head([e IN each WHERE e.back IS NOT NULL | e.back]) AS back, each[0].ties AS ties
-  RETURN collect([n.id, n.df, [b IN back | [b[0].id, b[1]]], ties]) AS names
-}}
-RETURN passages, names
-"""
+_SLACK = 0.8
+"""What lies this near below the tolerance is fetched, too: the server's sums are not quite ours."""
 
 
 class Neo4jView(Neo4jReads):
@@ -113,10 +42,12 @@ class Neo4jView(Neo4jReads):
         self._rule: NameRule | None = None
         self._node_ids: dict[int, str] = {}
         self._numbers: dict[str, int | None] = {}  # by node id; None: not there, or filtered out
-        self._asked_links: dict[int, list[list[Any]]] = {}  # passage -> its links to the question's names
+        self._common_links: dict[int, list[list[Any]]] = {}  # passage -> its links to the question's common names
         self._out: dict[int, list[list[Any]]] = {}  # passage -> the links that the rule admits
         self._back: dict[int, tuple[int, list[list[Any]]]] = {}  # name -> its df and its links
         self._ties: dict[int, list[tuple[int, int]]] = {}  # name -> the names that facts tie it to, with their df
+        self._loaded: dict[int, StoredPassage] = {}
+        self._links: dict[int, list[Link]] = {}  # passage -> all its names
         self._fetch_question(question)
 
     # -- what is fetched together -------------------------------------------------------------------------------------
@@ -125,7 +56,7 @@ class Neo4jView(Neo4jReads):
         self._spans = set(spans_of(question))
         self._words = {key_of(word): word for word in terms(question)}
         parameters: dict[str, Any] = {"store": self.schema.store, "rare": RARE_DF}
-        row = self.rows(_QUESTION, self._keep, keys=keys_of(self._spans), words=keys_of(self._words), **parameters)[0]
+        row = self.rows(QUESTION, self._keep, keys=keys_of(self._spans), words=keys_of(self._words), **parameters)[0]
         self._seen_marks = marks_of(row[:7])
         self._has_facts = row[7] > 0
         self._names: dict[str, Name] = {}
@@ -133,25 +64,35 @@ class Neo4jView(Neo4jReads):
             name = name_of(cells)
             self._names[name.name] = name
             if links is not None:
-                self._back[name.id] = (name.df, [[passage, titled] for passage, _, titled, _ in links])
-                for passage, node_id, _, asked in links:
-                    self._learn(passage, node_id, asked)
+                self._back[name.id] = (name.df, [[passage, titled] for passage, _, titled in links])
+                self._node_ids.update((passage, node_id) for passage, node_id, _ in links)
         self._frequencies = {self._words[key]: df for key, df in row[9]}
+        self._numbers.update((node_id, passage) for passage, node_id in self._node_ids.items())
         self._asked = {name.id for name in self._names.values()}
+        self._rare = {name: dict(links) for name, (_, links) in self._back.items()}  # of the question, all links
+        self._common = self._asked - self._rare.keys()
+        if not self._common:
+            self._common_links.update((passage, []) for passage in self._node_ids)
 
     def foresee_walk(
-        self, passages: Mapping[int, float], names: Mapping[int, float], rule: NameRule, push: Push
+        self,
+        passages: Mapping[int, float],
+        names: Mapping[int, float],
+        followed: Iterable[int],
+        rule: NameRule,
+        push: Push,
     ) -> None:
         """Fetch what a walk from these starting points will follow, in one trip; see `base.ForesightedView`."""
         if rule != self._rule:
             self._out, self._ties, self._rule = {}, {}, rule
         held = [[number, mass] for number, mass in passages.items() if mass >= push.tolerance]
         found = self.rows(
-            _WALK,
+            WALK,
             self._keep,
             held=held,
             names=[[number, mass] for number, mass in names.items()],
-            asked=list(self._asked),
+            common=list(self._common),
+            followed=list(followed),
             tolerance=push.tolerance * _SLACK,
             damping=push.damping,
             fact_share=push.fact_share,
@@ -160,18 +101,25 @@ class Neo4jView(Neo4jReads):
             max_df=rule.max_df,
             min_case=rule.min_case,
         )
-        for number, node_id, out, asked in found[0][0]:
-            self._learn(number, node_id, asked)
+        for number, node_id, out, common in found[0][0]:
+            self._learn(number, node_id, common)
             self._out[number] = out
         for number, df, back, ties in found[0][1]:
             self._ties[number] = sorted({(end, end_df) for end, end_df in ties})
             if back is not None:
                 self._back[number] = (df, back)
 
-    def _learn(self, passage: int, node_id: str, asked: list[list[Any]]) -> None:
+    def foresee_reading(self, passages: Ids) -> None:
+        """Fetch passages with all their names, in one trip; see `base.Foresight`."""
+        wanted = [p for p in passages.tolist() if p not in self._links]
+        for number, node_id, title, text, node, links in self.rows(READING, ids=wanted) if wanted else ():
+            self._loaded[number] = StoredPassage(number, node_id, title, text, node)
+            self._links[number] = links_in(links)
+
+    def _learn(self, passage: int, node_id: str, common: list[list[Any]]) -> None:
         self._node_ids[passage] = node_id
         self._numbers[node_id] = passage
-        self._asked_links[passage] = asked
+        self._common_links[passage] = common
 
     # -- the store's reads --------------------------------------------------------------------------------------------
 
@@ -216,8 +164,10 @@ class Neo4jView(Neo4jReads):
         unknown = [node_id for node_id in dict.fromkeys(node_ids) if node_id not in self._numbers]
         if unknown:
             self._numbers.update(dict.fromkeys(unknown))
-            for passage, node_id, asked in self.rows(_SEEDS, keep, keys=keys_of(unknown), asked=list(self._asked)):
-                self._learn(passage, node_id, asked)
+            rare = [node_id for number, node_id in self._node_ids.items() if number not in self._common_links]
+            keys, common = keys_of([*unknown, *rare]), list(self._common)
+            for passage, node_id, links in self.rows(SEEDS, keep, keys=keys, common=common):
+                self._learn(passage, node_id, links)
         known = ((node_id, self._numbers[node_id]) for node_id in node_ids)
         return {node_id: number for node_id, number in known if number is not None}
 
@@ -230,19 +180,44 @@ class Neo4jView(Neo4jReads):
         return {number: self._node_ids[number] for number in wanted if number in self._node_ids}
 
     def links_between(self, passages: Ids, names: Ids) -> Links:
-        """See the store."""
+        """See the store; of the question's names, the rare ones' links are all known."""
         wanted, among = passages.tolist(), set(names.tolist())
-        unknown = wanted if not among <= self._asked else [p for p in wanted if p not in self._asked_links]
+        if not among <= self._asked:
+            return super().links_between(passages, names)
+        rare = [
+            (passage, name, self._back[name][0], self._rare[name][passage])
+            for name in among & self._rare.keys()
+            for passage in wanted
+            if passage in self._rare[name]
+        ]
+        unknown = [passage for passage in wanted if passage not in self._common_links] if self._common else []
         missed = set(unknown)
-        known = [
+        common = [
             (passage, *link)
             for passage in wanted
             if passage not in missed
-            for link in self._asked_links[passage]
+            for link in self._common_links.get(passage, ())
             if link[0] in among
         ]
-        rest = super().links_between(np.asarray(unknown, dtype=np.int64), names)
-        return _joined(links_of(known), rest)
+        asked = np.asarray(sorted(among & self._common), dtype=np.int64)
+        rest = super().links_between(np.asarray(unknown, dtype=np.int64), asked)
+        return _joined(links_of([*rare, *common]), rest)
+
+    def load(self, passages: Ids) -> dict[int, StoredPassage]:
+        """See the store."""
+        wanted = passages.tolist()
+        unknown = [number for number in wanted if number not in self._loaded]
+        if unknown:
+            self._loaded.update(super().load(np.asarray(unknown, dtype=np.int64)))
+        return {number: self._loaded[number] for number in wanted if number in self._loaded}
+
+    def names_in(self, passages: Ids) -> dict[int, list[Link]]:
+        """See the store."""
+        wanted = passages.tolist()
+        unknown = [number for number in wanted if number not in self._links]
+        if unknown:
+            self._links.update(super().names_in(np.asarray(unknown, dtype=np.int64)))
+        return {number: list(self._links[number]) for number in wanted}
 
     def links_of_passages(self, passages: Ids, rule: NameRule) -> Links:
         """See the store."""
