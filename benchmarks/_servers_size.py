@@ -12,7 +12,7 @@ from _servers_peers import Arm
 from _servers_place import Address, on_disk, say, size
 
 from llama_index_hybridmem import MiniLMEmbedding
-from llama_index_hybridmem.manifest import GRAPH
+from llama_index_hybridmem.manifest import GRAPH, VECTOR
 
 
 def at_size(
@@ -37,7 +37,11 @@ def at_size(
         counts = graph.stats()
         links = counts["links"] + counts["facts"]
         neo4j = after - before if before is not None and after is not None else None
-        for name, count in {"Neo4j": neo4j, "SQLite": on_disk(Path(folder), f"{GRAPH}*")}.items():
+        embedded = {
+            "SQLite": on_disk(Path(folder), f"{GRAPH}*"),
+            "Qdrant Edge": on_disk(Path(folder) / "store" / VECTOR),
+        }
+        for name, count in {"Neo4j": neo4j, **embedded}.items():
             per = {"passage": len(corpus.nodes), "link": links}
             bytes_each = {f"bytes_per_{one}": round(count / number) for one, number in per.items()} if count else {}
             say(store=name, **counts, **bytes_each)
