@@ -14,7 +14,10 @@ from llama_index_hybridmem import HybridMemoryIndex
 from llama_index_hybridmem.encoder import resolve_encoder
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.graph.stores.neo4j.store import Neo4jGraphStore
+from llama_index_hybridmem.graph.transfer import copy
 from llama_index_hybridmem.sample import documents_folder
+from llama_index_hybridmem.vector.migration import migrate
+from llama_index_hybridmem.vector.point_store import PointVectorStore
 from llama_index_hybridmem.vector.server import QdrantServerVectorStore
 
 qdrant_client = pytest.importorskip("qdrant_client", reason="needs the extra 'qdrant'")
@@ -60,26 +63,28 @@ def found(index: HybridMemoryIndex) -> list[list[tuple[str, float]]]:
     ]
 
 
-def test_an_index_over_servers_finds_what_the_embedded_one_finds(
+def test_an_index_that_moves_to_servers_finds_what_it_found(
     graph: Neo4jGraphStore, vectors: QdrantServerVectorStore, tmp_path: Path
 ) -> None:
-    """The sample in Neo4j and Qdrant gives the nodes, the order and the scores of the sample in a folder."""
+    """Copied to Neo4j and Qdrant, then added to: the nodes, order and scores of the index that stayed in its folder."""
     encoder, documents = resolve_encoder(None), sample()
-    with (
-        HybridMemoryIndex.from_documents(documents, embed_model=encoder) as embedded,
-        HybridMemoryIndex.from_documents(
-            documents, persist_dir=tmp_path, vector_store=vectors, graph_store=graph, embed_model=encoder
-        ) as served,
-    ):
-        assert found(served) == found(embedded)
-        assert served.ref_doc_info.keys() == embedded.ref_doc_info.keys()
-        assert {path.name for path in tmp_path.iterdir()} == {"manifest.json"}
-    with HybridMemoryIndex.open(tmp_path, vector_store=vectors, graph_store=graph, embed_model=encoder) as again:
-        assert again.refresh_ref_docs(documents) == [False] * len(documents)
+    here, there = tmp_path / "here", tmp_path / "there"
+    served = {"vector_store": vectors, "graph_store": graph, "embed_model": encoder}
+    with HybridMemoryIndex.from_documents(documents[1:], persist_dir=here, embed_model=encoder) as embedded:
+        assert isinstance(embedded.vector_store, PointVectorStore)
+        migrate(embedded.vector_store, vectors, tmp_path / "journal")
+        copy(embedded.graph_store, graph)
+        with HybridMemoryIndex.from_documents(documents[1:], persist_dir=there, **served) as index:
+            assert index.refresh_ref_docs(documents) == [True] + [False] * (len(documents) - 1)
+            embedded.insert(documents[0])
+            assert found(index) == found(embedded)
+            assert index.ref_doc_info.keys() == embedded.ref_doc_info.keys()
+    assert {path.name for path in there.iterdir()} == {"manifest.json"}
+    with HybridMemoryIndex.open(there, **served) as again:
         again.delete_ref_doc(documents[0].doc_id)
         assert documents[0].doc_id not in again.ref_doc_info
     with pytest.raises(ConfigurationError, match="vector_store and graph_store"):
-        HybridMemoryIndex.open(tmp_path, embed_model=encoder)
+        HybridMemoryIndex.open(there, embed_model=encoder)
 
 
 def test_given_stores_are_divided_among_tenants_and_left_open(
