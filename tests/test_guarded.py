@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from fakes import WordsEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.schema import TextNode
 from llama_index.core.vector_stores import SimpleVectorStore, VectorStoreQuery, VectorStoreQueryResult
@@ -16,8 +17,11 @@ from llama_index_hybridmem.deadlines import seconds_left, within
 from llama_index_hybridmem.errors import BreakerOpenError, RetrievalError, StoreUnavailableError
 from llama_index_hybridmem.filters import Filter
 from llama_index_hybridmem.graph.guarded import GuardedMemory
+from llama_index_hybridmem.graph.nodes import to_passage
+from llama_index_hybridmem.graph.retriever import EntityGraphRetriever
 from llama_index_hybridmem.graph.semantic import semantic_memory
 from llama_index_hybridmem.graph.stores.sqlite import SqliteGraphStore
+from llama_index_hybridmem.retriever import HybridRetriever, Store, retrieval_report
 
 
 class Ours:
@@ -123,3 +127,20 @@ def test_a_foreign_store_that_hangs_is_left_behind(graph: SqliteGraphStore) -> N
         time.sleep(0.01)
     with within(20):
         assert guarded.search_dense([1.0], 1) == [("a", pytest.approx(1.0))]
+
+
+def test_the_graph_answers_though_a_foreign_vector_store_hangs(graph: SqliteGraphStore) -> None:
+    """Within its deadline, with words and names; when the store is back it is asked again."""
+    node = TextNode(id_="a", text="The maker of the Zephyr was Northwind.", metadata={"title": "Zephyr"})
+    graph.upsert([to_passage(node)])
+    store, model = Hung(), WordsEmbedding()
+    retriever = EntityGraphRetriever(graph, vector_store=store, embed_model=model)
+    hybrid = HybridRetriever([Store("graph", retriever, deadline_s=2.0)])
+    try:
+        with retrieval_report() as report:
+            (found,) = hybrid.retrieve("Who made the Zephyr?")
+    finally:
+        store._gate.set()
+    assert found.node.node_id == "a"
+    assert [outcome.status for outcome in report.outcomes] == ["ok"]
+    assert retriever.retrieve("Who made the Zephyr?")[0].node.metadata["hybridmem"]["notes"] == []

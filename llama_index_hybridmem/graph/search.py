@@ -10,18 +10,16 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from ..errors import EncoderError, RetrievalError
+from ..errors import EncoderError, RetrievalError, told
 from ..filters import Filter
 from . import walk as w
 from .candidates import Embedding, Encode, Numbers, SemanticMemory
+from .guarded import GuardedMemory
 from .question import Found, QuestionWalk
 from .stores.base import ForesightedStore, GraphReads, NameRule
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -59,7 +57,7 @@ class GraphSearch:
     ) -> None:
         self.store = store
         self.settings = settings
-        self._semantic = semantic
+        self._semantic = GuardedMemory(semantic) if semantic is not None else None
         self._encode = encode
         self._clock = clock
 
@@ -114,8 +112,7 @@ class GraphSearch:
     ) -> QuestionWalk:
         numbers = Numbers(self.settings, self.rule(store), w.keyword_weight(store.long_share))
         try:
-            semantic = _Guarded(self._semantic) if self._semantic is not None else None
-            run = QuestionWalk(question, embedding, store, semantic, numbers, keep)
+            run = QuestionWalk(question, embedding, store, self._semantic, numbers, keep)
             run.first_walk()
         except RetrievalError as error:
             logger.warning("graph search goes on without vectors: %s", error)
@@ -126,33 +123,17 @@ class GraphSearch:
 
     def _second_hop(self, run: QuestionWalk, encode: Encode, answer: GraphAnswer) -> None:
         try:
-            run.second_walk(lambda texts: _guarded(lambda: _one_each(texts, encode(texts))))
+            run.second_walk(lambda texts: _encoded(encode, texts))
         except RetrievalError as error:
             logger.warning("second hop left out: %s", error)
             answer.notes.append(f"second hop left out: {error}")
 
 
-class _Guarded:
-    """A semantic memory whose every failure is a RetrievalError, whatever library raised it."""
-
-    def __init__(self, memory: SemanticMemory) -> None:
-        self._memory = memory
-
-    def search_dense(self, embedding: Embedding, top_k: int, filters: Filter | None = None) -> list[tuple[str, float]]:
-        return _guarded(lambda: self._memory.search_dense(embedding, top_k, filters))
-
-    def search_sparse(self, text: str, top_k: int, filters: Filter | None = None) -> list[tuple[str, float]]:
-        return _guarded(lambda: self._memory.search_sparse(text, top_k, filters))
-
-    def score_dense(self, embedding: Embedding, node_ids: Sequence[str]) -> dict[str, float]:
-        return _guarded(lambda: self._memory.score_dense(embedding, node_ids))
-
-
-def _guarded(call: Callable[[], T]) -> T:
+def _encoded(encode: Encode, texts: Sequence[str]) -> Sequence[Embedding]:
     try:
-        return call()
-    except Exception as error:  # a boundary: any library may stand behind it
-        raise RetrievalError(f"{type(error).__name__}: {error}") from error
+        return _one_each(texts, encode(texts))
+    except Exception as error:  # a boundary: any encoder
+        raise RetrievalError(told(error)) from error
 
 
 def _one_each(texts: Sequence[str], vectors: Sequence[Embedding]) -> Sequence[Embedding]:
