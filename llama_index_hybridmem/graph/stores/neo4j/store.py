@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -132,7 +132,7 @@ class Neo4jGraphStore(Neo4jReads):
             )
             marks = transaction.run(lock, {"store": self.schema.store, "schema": VERSION})[0]
             self._check(marks)
-            tables = Neo4jTables(transaction, self.schema)
+            tables = Neo4jTables(transaction, self.schema, self._search)
             dictionary, held = self._dictionary(marks[0], tables)
             self._known = None  # what follows puts it ahead of the store, until that is committed
             linker = Linker(tables, dictionary)
@@ -142,6 +142,9 @@ class Neo4jGraphStore(Neo4jReads):
                 tables.count({"version": 1})
         if held is not None:
             self._known = marks[0] + tables.changed, held
+
+    def _search(self, cypher: str, parameters: Mapping[str, object]) -> list[list[Any]]:
+        return self.bolt.read(cypher, parameters, timeout_s=self.bolt.write_timeout_s)
 
     def _dictionary(self, version: int, tables: Neo4jTables) -> tuple[Dictionary, Gazetteer | None]:
         if tables.name_count() > self._max_held_names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ....filters import elements
@@ -14,6 +14,8 @@ from ..bolt import Transaction
 from ..linking import Change, FactRow, LinkRow, Removed, Row, Written
 from .conditions import fields_of
 from .schema import Schema, key_of
+
+Search = Callable[[str, Mapping[str, object]], list[list[Any]]]
 
 _PHRASES_PER_SEARCH = 512
 _ROWS_PER_STATEMENT = 5_000
@@ -29,11 +31,15 @@ class Neo4jTables:
     Args:
         transaction: an open one that holds the store's lock.
         schema: the store's labels.
+        search: runs a full-text search outside the transaction, on what was committed. Within, the index would be
+            rebuilt over all of the transaction's own passages for each search; those are linked afresh anyway.
     """
 
-    def __init__(self, transaction: Transaction, schema: Schema) -> None:
+    def __init__(self, transaction: Transaction, schema: Schema, search: Search) -> None:
         self._transaction = transaction
         self._schema = schema
+        self._search = search
+        self._removed: set[int] = set()
         self.changed = False
         """Whether anything was written."""
 
@@ -80,6 +86,7 @@ class Neo4jTables:
     def remove(self, passages: Sequence[int]) -> Removed:
         """Delete passages, whose links are gone already, with their facts."""
         self.changed = True
+        self._removed.update(passages)
         rows = self._run(
             "UNWIND $ids AS id MATCH (p:<P> {id: id}) RETURN p.declared, p.long, p.words", ids=list(passages)
         )
@@ -131,8 +138,9 @@ class Neo4jTables:
         for start in range(0, len(names), _PHRASES_PER_SEARCH):
             query = " OR ".join(f'"{name}"' for name in names[start : start + _PHRASES_PER_SEARCH])
             cypher = "CALL db.index.fulltext.queryNodes($index, $query) YIELD node RETURN node.id"
-            found.update(row[0] for row in self._run(cypher, index=self._schema.words_index, query=query))
-        return found
+            rows = self._search(cypher, {"index": self._schema.words_index, "query": query})
+            found.update(row[0] for row in rows)
+        return found - self._removed
 
     def linked_to(self, names: Sequence[str]) -> set[int]:
         """Find the passages linked to one of the names."""
