@@ -48,7 +48,13 @@ class LoopThread:
             TimeoutError: it took longer.
         """
         wait_s = timeout_s + _GRACE_S if patience_s is None and timeout_s is not None else patience_s
-        future = asyncio.run_coroutine_threadsafe(_limited(coroutine, timeout_s), self._started())
+        limited = _limited(coroutine, timeout_s)
+        try:
+            future = asyncio.run_coroutine_threadsafe(limited, self._started())
+        except RuntimeError:  # closed by another thread this moment
+            limited.close()
+            coroutine.close()
+            raise
         try:
             return future.result(wait_s)
         except (asyncio.TimeoutError, concurrent.futures.TimeoutError) as error:  # three classes before Python 3.11

@@ -7,6 +7,7 @@ cancelled ends, whatever the server does (see `loop_thread`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import weakref
@@ -29,6 +30,8 @@ from .bolt_line import Asked, Line, Parameters, Row, ask, begin, leave, read, ro
 
 if TYPE_CHECKING:
     from neo4j import AsyncSession, AsyncTransaction
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -185,8 +188,8 @@ class Bolt:
         if line is not None:
             try:
                 line.thread.run(leave(session, transaction), self._limit(_FAREWELL_S))
-            except Exception:  # noqa: BLE001 - the transaction's own error is the one to raise; the server ends it itself
-                transaction.cancel()
+            except Exception as error:  # noqa: BLE001 - the transaction's own error is the one to raise
+                logger.info("%s: a transaction was not left in order, the server ends it: %s", self._place, told(error))
 
     def _told(self, error: Exception, limit_s: float) -> Exception:
         """Give a driver's error in our terms."""
