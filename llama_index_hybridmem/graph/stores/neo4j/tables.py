@@ -103,7 +103,6 @@ class Neo4jTables:
 
     def change_names(self, uses: Mapping[str, int], given: Collection[str]) -> tuple[list[str], list[str]]:
         """Change how many passages declare each name, and mark those the user gave; see `linking.Tables`."""
-        self.changed = True
         touched = list(dict.fromkeys([*uses, *given]))
         known_ones = "UNWIND $rows AS key MATCH (n:<N> {key: key}) RETURN n.name"
         known = {row[0] for row in self._each(known_ones, list(map(key_of, touched)))}
@@ -118,10 +117,12 @@ class Neo4jTables:
             "UNWIND $rows AS row MATCH (n:<N> {key: row[0]}) SET n.uses = n.uses + row[1]",
             [[key_of(name), change] for name, change in uses.items()],
         )
-        self._each(
-            f"UNWIND $rows AS key MATCH (n:<N> {{key: key}}) SET n.given = true SET n.case = {_CASE}",
+        newly = self._each(
+            "UNWIND $rows AS key MATCH (n:<N> {key: key}) WHERE NOT n.given SET n.given = true"
+            f" SET n.case = {_CASE} RETURN n.key",
             [key_of(name) for name in given],
         )
+        self.changed = self.changed or bool(uses or newly)
         for end in ("subject", "object"):
             cypher = (
                 f"UNWIND $rows AS key MATCH (n:<N> {{key: key}}) MATCH (f:<F> {{{end}_key: key}})"
@@ -202,14 +203,16 @@ class Neo4jTables:
     def insert_facts(self, facts: Iterable[tuple[int, FactRow]]) -> None:
         """Write facts, each with its passage or `NO_PASSAGE`; of several sources of one the first by name stays."""
         rows = [_fact_row(passage, fact) for passage, fact in facts]
-        self.changed = self.changed or bool(rows)
-        self._each(
-            "UNWIND $rows AS row MERGE (f:<F> {key: row.key}) SET f.passage = row.passage, f.subject = row.subject,"
-            " f.relation = row.relation, f.object = row.object, f.subject_key = row.subject_key,"
-            " f.object_key = row.object_key,"
-            " f.source = CASE WHEN f.source IS NULL OR row.source < f.source THEN row.source ELSE f.source END"
-            " WITH f MATCH (p:<P> {id: f.passage}) MERGE (p)-[:STATES]->(f)",
+        written = self._each(
+            "UNWIND $rows AS row MERGE (f:<F> {key: row.key})"
+            " WITH f, row WHERE f.source IS NULL OR row.source < f.source SET f = row RETURN f.key",
             rows,
+        )
+        self.changed = self.changed or bool(written)
+        self._each(
+            "UNWIND $rows AS row MATCH (p:<P> {id: row.passage}) MATCH (f:<F> {key: row.key})"
+            " MERGE (p)-[:STATES]->(f)",
+            [row for row in rows if row["passage"] != NO_PASSAGE],
         )
         for end in ("subject", "object"):  # names that come later find their facts themselves
             self._each(
