@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -15,6 +15,8 @@ from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index_instrumentation import get_dispatcher
 
+from .branches import Call, Outcome, arun, run
+from .breaker import Breaker
 from .errors import ConfigurationError, NotInSourcesError, told
 from .events import AbstainEvent, EvidenceEvent
 from .few_shot import Example, FewShot
@@ -25,6 +27,9 @@ from .synthesis import Synthesis
 
 logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
+
+COUNTS_DEADLINE_S = 2.0
+"""Seconds for counting words, which takes milliseconds; without them the judgement is weaker."""
 
 NoAnswer = Literal["abstain", "llm", "raise"]
 
@@ -40,6 +45,8 @@ class AnswerPolicy:
         frequencies: words to passage counts.
         corpus_size: number of passages, or a callable that tells it.
         citations: whether sources are numbered, to be cited, and citations checked.
+        counted_by: the store behind `frequencies` and `corpus_size`; when it was lost for a question, it is not asked
+            to count either.
 
     Raises:
         ConfigurationError: an unknown `no_answer`.
@@ -51,6 +58,7 @@ class AnswerPolicy:
     frequencies: Frequencies | None = None
     corpus_size: int | Callable[[], int] | None = None
     citations: bool = False
+    counted_by: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a policy that does not exist."""
@@ -97,6 +105,7 @@ class Answerer:
         self.synthesis = synthesis
         self.policy = policy
         self.few_shot = few_shot
+        self._counting = Breaker()
 
     def from_question(self, record: QueryRecord, ask: Ask) -> RESPONSE_TYPE:
         """Answer without any source."""
@@ -114,12 +123,18 @@ class Answerer:
         Raises:
             NotInSourcesError: the evidence does not answer, and the policy says "raise".
         """
-        step = self._grounded(record, ask, self.few_shot.pick(record.query))
+        self._lay_out(record, self.few_shot.pick(record.query))
+        with record.timed("judge"):
+            evidence = self._judged(record, run(self._judging(record)))
+        step = self._grounded(record, ask, evidence)
         return self._run(step, record) if isinstance(step, _Step) else step
 
     async def afrom_nodes(self, record: QueryRecord, ask: Ask) -> RESPONSE_TYPE:
         """As `from_nodes`."""
-        step = self._grounded(record, ask, await self.few_shot.apick(record.query))
+        self._lay_out(record, await self.few_shot.apick(record.query))
+        with record.timed("judge"):
+            evidence = self._judged(record, await arun(self._judging(record)))
+        step = self._grounded(record, ask, evidence)
         return await self._arun(step, record) if isinstance(step, _Step) else step
 
     def _run(self, step: _Step, record: QueryRecord) -> RESPONSE_TYPE:
@@ -137,7 +152,7 @@ class Answerer:
             return self._said(record, ask, NOTHING_TO_SHOW, "sources")
         return _Step(self.synthesis.from_question(record.asks(ask.llm), ask.template, ask.streaming), [], answer)
 
-    def _grounded(self, record: QueryRecord, ask: Ask, examples: list[Example]) -> _Step | RESPONSE_TYPE:
+    def _lay_out(self, record: QueryRecord, examples: list[Example]) -> None:
         laid_out = context(
             record.nodes,
             numbered=self.policy.citations,
@@ -145,9 +160,12 @@ class Answerer:
             separate=self.synthesis.separate,
         )
         record.laid_out(laid_out, checks_citations=self.policy.citations)
+
+    def _grounded(self, record: QueryRecord, ask: Ask, evidence: Evidence) -> _Step | RESPONSE_TYPE:
+        laid_out = record.context
         template = ask.template
         answer = "generated"
-        if not self._answerable(record):
+        if not self._answerable(record, evidence):
             if self.policy.no_answer == "abstain":
                 return self._said(record, ask, self.policy.abstain_message, "abstained")
             template, answer = self.synthesis.templates["open_qa_template"], "open"
@@ -161,11 +179,9 @@ class Answerer:
         nodes = record.nodes if self.synthesis.multimodal else sections
         return _Step(self.synthesis.from_context(record.asks(ask.llm), template, ask.streaming), nodes, answer)
 
-    def _answerable(self, record: QueryRecord) -> bool:
-        """Judge the evidence, tell the instrumentation, and raise where the policy says so."""
+    def _answerable(self, record: QueryRecord, evidence: Evidence) -> bool:
+        """Tell the instrumentation what the evidence is worth, and raise where the policy says so."""
         policy = self.policy
-        with record.timed("judge"):
-            evidence = self._judged(record)
         record.judged(evidence)
         finding = {"reason": evidence.reason, "coverage": evidence.coverage, "missing": list(evidence.missing)}
         dispatcher.event(EvidenceEvent.model_validate({"sufficient": evidence.sufficient, **finding}))
@@ -177,17 +193,31 @@ class Answerer:
             raise NotInSourcesError(record.query.query_str, evidence.reason)
         return False
 
-    def _judged(self, record: QueryRecord) -> Evidence:
+    def _judging(self, record: QueryRecord) -> dict[str, Call[Evidence]]:
+        """Plan the judgement with word counts, a branch of its own: they may come from a server."""
         policy = self.policy
+        counts = record.summary["stores"].get(policy.counted_by, {"status": "ok"})["status"] == "ok"
+        if policy.frequencies is None or not counts:
+            return {}
+
+        def judged() -> Evidence:
+            size = policy.corpus_size() if callable(policy.corpus_size) else policy.corpus_size
+            return self._judge(record)(frequencies=policy.frequencies, corpus_size=size)
+
+        return {"word counts": Call(judged, COUNTS_DEADLINE_S, self._counting)}
+
+    def _judged(self, record: QueryRecord, outcomes: Mapping[str, Outcome[Evidence]]) -> Evidence:
+        for outcome in outcomes.values():
+            if outcome.value is not None:
+                return outcome.value
+            if outcome.error is not None:
+                logger.warning("the evidence is judged without word counts: %s", told(outcome.error))
+                record.left_out(f"word counts: {told(outcome.error)}")
+        return self._judge(record)()
+
+    def _judge(self, record: QueryRecord) -> Callable[..., Evidence]:
         texts = [*record.context.sources, *(fact for fact, _ in record.context.facts)]
-        judged = partial(judge, record.query.query_str, texts, cosine=record.cosine, rules=policy.rules)
-        try:
-            corpus_size = policy.corpus_size() if callable(policy.corpus_size) else policy.corpus_size
-            return judged(frequencies=policy.frequencies, corpus_size=corpus_size)
-        except Exception as error:  # noqa: BLE001 - whatever counts words: without it the judgement is weaker
-            logger.warning("the evidence is judged without word counts: %s", told(error))
-            record.left_out(f"word counts: {told(error)}")
-            return judged()
+        return partial(judge, record.query.query_str, texts, cosine=record.cosine, rules=self.policy.rules)
 
     def _said(self, record: QueryRecord, ask: Ask, text: str, answer: str) -> RESPONSE_TYPE:
         return record.said(text, answer, streaming=ask.streaming, is_async=ask.is_async)

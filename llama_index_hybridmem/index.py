@@ -410,6 +410,7 @@ class HybridMemoryIndex:
             llm=llm,
             frequencies=self.graph_store.document_frequencies,
             corpus_size=lambda: self.graph_store.passage_count,
+            counted_by="graph",
             **kwargs,
         )
 

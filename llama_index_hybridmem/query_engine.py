@@ -63,6 +63,7 @@ class HybridRouterQueryEngine(RoutedQueryEngine):
         evidence_rules: when evidence counts as not answering.
         frequencies: words to passage counts, so that rare words weigh more in the evidence.
         corpus_size: number of passages, or a callable that tells it.
+        counted_by: the store behind these two; when it is lost for a question, words are not counted.
         citations: whether the model is asked to cite sources as [n], and each [n] is verified.
         few_shot: worked (question, answer) pairs for the prompt.
         few_shot_top_k: only the nearest so many.
@@ -106,6 +107,7 @@ class HybridRouterQueryEngine(RoutedQueryEngine):
         evidence_rules: EvidenceRules | None = None,
         frequencies: Frequencies | None = None,
         corpus_size: int | Callable[[], int] | None = None,
+        counted_by: str | None = None,
         citations: bool = False,
         few_shot: Sequence[Example] = (),
         few_shot_top_k: int | None = None,
@@ -142,7 +144,7 @@ class HybridRouterQueryEngine(RoutedQueryEngine):
             callback_manager=manager,
         )
         rules = evidence_rules or EvidenceRules()
-        policies = AnswerPolicy(no_answer, abstain_message, rules, frequencies, corpus_size, citations)
+        policies = AnswerPolicy(no_answer, abstain_message, rules, frequencies, corpus_size, citations, counted_by)
         models = [model for _, model in encoders(retrieval.retriever.stores, embed_model).values()]
         examples = FewShot(few_shot, few_shot_top_k, embed_model or next(iter(models), None))
         super().__init__(
