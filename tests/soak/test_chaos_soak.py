@@ -189,7 +189,9 @@ def all_gone(scene: Scene) -> Fault:
         scene.foreign.gate.set()
         scene.proxy.mode = "pass"
 
-    return Fault("all stores gone", lose, mend, "(?=.*vector: )(?=.*keyword: )(?=.*graph: )(?=.*foreign: )", everything=True)
+    return Fault(
+        "all stores gone", lose, mend, "(?s)(?=.*vector: )(?=.*keyword: )(?=.*graph: )(?=.*foreign: )", everything=True
+    )
 
 
 FAULTS: dict[str, Callable[[Scene], Fault]] = {
