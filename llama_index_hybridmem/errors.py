@@ -46,7 +46,7 @@ DISTRIBUTION = "llama-index-hybridmem"
 
 def told(error: BaseException) -> str:
     """Give an error as "Type: message" for messages, reports and traces, without credentials of any URL in it."""
-    message = re.sub(r"://[^/\s@]+@", "://***@", str(error))
+    message = re.sub(r"://\S*@", "://***@", str(error))
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

@@ -82,6 +82,7 @@ class HybridMemoryIndex:
         self._closing = closing if closing is not None else graph_store.close
         self._tenants: dict[str, HybridMemoryIndex] = {}
         self._lock = threading.RLock()
+        self._opening = threading.Lock()
         self._closed = False
         store = self.vector_store
         self._ours = isinstance(store, PointVectorStore)
@@ -93,7 +94,7 @@ class HybridMemoryIndex:
             use_titles=manifest.use_titles,
             extract=extract_entities,
         )
-        self._ingestion.mend()
+        self._ingestion.mend_if_reachable()
 
     # -- making one ---------------------------------------------------------------------------------------------------
 
@@ -442,7 +443,7 @@ class HybridMemoryIndex:
         """
         if not self._ours:
             raise ConfigurationError("an index over an existing vector store has no tenants; make one index for each")
-        with self._lock:
+        with self._opening:  # not the writers' lock, which may be held while a server works
             self._open()
             found = self._tenants.get(name)
             if found is None or found._closed:
@@ -491,7 +492,7 @@ class HybridMemoryIndex:
 
     def close(self) -> None:
         """Close every store that the index has made, those of tenants included; closing twice is fine."""
-        with self._lock:
+        with self._lock, self._opening:
             self._closed = True
             for partition in self._tenants.values():
                 partition.close()

@@ -21,7 +21,7 @@ from llama_index.core.schema import BaseNode, Document, MetadataMode, NodeRelati
 from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter, MetadataFilters
 
 from .disk import Journal
-from .errors import IngestError, StoreDamagedError
+from .errors import IngestError, StoreDamagedError, StoreUnavailableError, told
 from .graph.entities import Extractor
 from .graph.nodes import to_node, to_passage, without_graph
 from .graph.stores.base import Fact, GraphStore
@@ -127,6 +127,7 @@ class Ingestion:
         self._use_titles = use_titles
         self._extract = extract
         self._touched: set[str] = set()  # node ids of a write that is not settled
+        self._unmended = journal is not None
 
     def write(self, doc_ids: Sequence[str], nodes: Sequence[BaseNode], facts: Mapping[str, Sequence[Fact]]) -> None:
         """Make the given nodes all there is of the given documents, in both stores; or, when it raises, in neither.
@@ -164,8 +165,14 @@ class Ingestion:
             logger.exception("a failed write is not taken back yet; the next write, or the next opening, will")
 
     def _settle(self) -> None:
-        """Bring the vector store in line with the graph after a write that failed; nothing to do after any other."""
+        """Bring the vector store in line with the graph after a write that failed; nothing to do after any other.
+
+        A lost connection may have left open whether a commit of ours went through.
+        """
+        if self._unmended:
+            self.mend()
         if self._touched:
+            self._graph_store.await_writes()
             known = self._graph_store.passage_ids(sorted(self._touched))
             self._drop_vectors(self._touched - known.keys())
             self._restore(list(known))
@@ -199,14 +206,25 @@ class Ingestion:
         """Bring the vector store in line with the graph for every document that was on its way; returns their ids."""
         if self._journal is None:
             return []
+        self._unmended = True
         doc_ids = list(dict.fromkeys(doc_id for entry in self._journal.entries() for doc_id in _documents(entry)))
+        if doc_ids:
+            self._graph_store.await_writes()
         for doc_id in doc_ids:
             logger.warning("document %s was on its way when the last process ended; mending", doc_id)
             known = self._graph_store.document_node_ids(doc_id)
             self._drop_vectors(set(self._vectors.node_ids(doc_id)) - set(known))
             self._restore(known)
         self._journal.clear()
+        self._unmended = False
         return doc_ids
+
+    def mend_if_reachable(self) -> None:
+        """Do as `mend`, or leave it to the next write where a server is down: questions can be asked meanwhile."""
+        try:
+            self.mend()
+        except StoreUnavailableError as error:
+            logger.warning("an unfinished ingest is mended by the next write: %s", told(error))
 
     def _restore(self, node_ids: Sequence[str]) -> None:
         numbers = self._graph_store.passage_ids(node_ids)

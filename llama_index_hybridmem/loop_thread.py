@@ -35,6 +35,7 @@ class LoopThread:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None, *, patience_s: float | None = None) -> T:
         """Run a coroutine and wait for it; from any thread but this one.
@@ -46,12 +47,13 @@ class LoopThread:
 
         Raises:
             TimeoutError: it took longer.
+            RuntimeError: after `close`, or there is no thread to be had.
         """
         wait_s = timeout_s + _GRACE_S if patience_s is None and timeout_s is not None else patience_s
         limited = _limited(coroutine, timeout_s)
         try:
-            future = asyncio.run_coroutine_threadsafe(limited, self._started())
-        except RuntimeError:  # closed by another thread this moment
+            future = self._scheduled(limited)
+        except RuntimeError:  # closed by another thread this moment, or no thread to be had
             limited.close()
             coroutine.close()
             raise
@@ -72,20 +74,31 @@ class LoopThread:
     def stop(self) -> threading.Thread | None:
         """Do as `close` without waiting: for finalizers, which run on any thread. Returns the thread."""
         with self._lock:
+            self._closed = True
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        if loop is not None:
-            loop.call_soon_threadsafe(loop.stop)
+            if loop is not None:
+                loop.call_soon_threadsafe(loop.stop)
         return thread
 
-    def _started(self) -> asyncio.AbstractEventLoop:
+    def _scheduled(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Queue a coroutine; under the lock, so that none comes after the loop's end and is waited for in vain."""
         with self._lock:
+            if self._closed:
+                raise RuntimeError(f"the loop of {self._name!r} is closed")
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_serve, args=(self._loop, self._farewell), name=self._name, daemon=True
-                )
-                self._thread.start()
-            return self._loop
+                self._start()
+            assert self._loop is not None
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def _start(self) -> None:
+        loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=_serve, args=(loop, self._farewell), name=self._name, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            loop.close()
+            raise
+        self._loop = loop
 
 
 async def _limited(coroutine: Coroutine[Any, Any, T], timeout_s: float | None) -> T:

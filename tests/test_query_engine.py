@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -754,3 +755,40 @@ def test_word_counts_that_fail_degrade_the_answer_only(part: str) -> None:
     told = account(engine.query("Who invented DRAM?"))
     assert told["answer"] == "generated"
     assert told["degraded"] == ["word counts: StoreError: disk I/O error"]
+
+
+async def test_counting_words_leaves_the_event_loop_free() -> None:
+    """Word counts may come from a server: the loop runs on while they are waited for."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    def slow(words: Any) -> dict[str, int]:
+        time.sleep(0.5)
+        return dict.fromkeys(words, 1)
+
+    engine = HybridRouterQueryEngine.from_stores(**stores(), llm=ScriptedLLM(), frequencies=slow, corpus_size=9)
+    beside = asyncio.create_task(tick())
+    assert account(await engine.aquery("Who invented DRAM?"))["answer"] == "generated"
+    beside.cancel()
+    assert ticks >= 5
+
+
+def test_a_lost_store_is_not_asked_to_count_words() -> None:
+    """A graph that was lost for a question costs its own deadline, and not that of the word counts on top."""
+    asked: list[object] = []
+
+    def counting(words: Any) -> dict[str, int]:
+        asked.append(words)
+        return {}
+
+    parts = {**stores(), "graph": Fixed(error=StoreError("gone"))}
+    engine = HybridRouterQueryEngine.from_stores(
+        **parts, llm=ScriptedLLM(), frequencies=counting, corpus_size=9, counted_by="graph"
+    )
+    assert account(engine.query("Who invented DRAM?"))["degraded"] == ["graph: StoreError: gone"]
+    assert not asked

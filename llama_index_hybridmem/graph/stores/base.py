@@ -226,6 +226,9 @@ class GraphStore(GraphReads, Protocol):
     def delete(self, *, node_ids: Iterable[str] = (), doc_ids: Iterable[str] = ()) -> None:
         """Remove passages, with all that only they declared; unknown ids are ignored."""
 
+    def await_writes(self) -> None:
+        """Wait until no write is under way any more, also one whose end a lost connection has kept from us."""
+
     def add_names(self, names: Iterable[str]) -> None:
         """Add names the user knows of; they are linked to every passage that has them."""
 

@@ -70,12 +70,7 @@ class Bolt:
         **driver_options: Any,
     ) -> None:
         require("Neo4j", "neo4j", "neo4j")
-        parts = urlsplit(uri)
-        if parts.scheme not in _SCHEMES or not parts.hostname or parts.username:
-            raise ConfigurationError(
-                f"{parts.scheme}://{parts.hostname}: expected {' or '.join(_SCHEMES[::3])}://host:port, and user and "
-                "password as arguments of their own"
-            )
+        _check(uri)
         self.uri = uri
         self.database = database
         self.timeout_s = timeout_s
@@ -90,7 +85,14 @@ class Bolt:
     def __repr__(self) -> str:
         return f"Bolt({self.uri!r}, database={self.database!r})"
 
-    def read(self, cypher: str, parameters: Parameters | None = None, *, timeout_s: float | None = None) -> list[Row]:
+    def read(
+        self,
+        cypher: str,
+        parameters: Parameters | None = None,
+        *,
+        timeout_s: float | None = None,
+        current: bool = False,
+    ) -> list[Row]:
         """Run one statement in a READ session, once more when a connection was lost that had been idle.
 
         Where a branch's deadline ends the waiting earlier, the statement goes on alone until `timeout_s`: a server that
@@ -100,6 +102,7 @@ class Bolt:
             cypher: the statement.
             parameters: its parameters.
             timeout_s: seconds it has in place of the store's.
+            current: whether it must see what others have just written: in a cluster, the leader is asked.
 
         Returns:
             rows in column order.
@@ -113,7 +116,8 @@ class Bolt:
         whole = self.timeout_s if timeout_s is None else timeout_s
         limit = self._limit(whole)
         patience = limit if limit < whole else None
-        return self._run(lambda line: read(line, cypher, parameters or {}, self.database, whole), whole, patience)
+        mode = "WRITE" if current else "READ"
+        return self._run(lambda line: read(line, cypher, parameters or {}, self.database, whole, mode), whole, patience)
 
     def ask(
         self, cypher: str, parameters: Parameters | None = None, *, rows: int, timeout_s: float | None = None
@@ -141,9 +145,17 @@ class Bolt:
         session, transaction = self._run(lambda line: begin(line, self.database), limit)
         try:
             yield Transaction(self, transaction)
-            self._run(lambda _: transaction.commit(), limit)
+            self._commit(transaction)
         finally:
             self._part(session, transaction)
+
+    def _commit(self, transaction: AsyncTransaction) -> None:
+        try:
+            self._run(lambda _: transaction.commit(), self._limit(self.write_timeout_s))
+        except StoreUnavailableError as error:
+            raise StoreUnavailableError(
+                f"{error} It was asked to commit: whether it has is unknown, and making the change again is harmless"
+            ) from error
 
     def schema(self, statements: list[str]) -> None:
         """Run statements that change indexes or constraints, each in a transaction of its own."""
@@ -153,8 +165,9 @@ class Bolt:
 
     def close(self) -> None:
         """Close every connection and end the thread; further calls raise StoreClosedError. Closing twice is fine."""
-        self._closed = True
-        line, self._line = self._line, None
+        with self._lock:
+            self._closed = True
+            line, self._line = self._line, None
         if line is not None:
             line.thread.close()
 
@@ -165,16 +178,19 @@ class Bolt:
     def _run(
         self, call: Callable[[Line], Coroutine[Any, Any, T]], limit_s: float, patience_s: float | None = None
     ) -> T:
+        waits_s = limit_s if patience_s is None else patience_s
         line = self._opened()
+        if waits_s <= 0:
+            raise StoreUnavailableError(f"{self._place} was not asked: no time is left")
         try:
             return line.thread.run(call(line), limit_s, patience_s=patience_s)
         except Exception as error:
-            raise self._told(error, limit_s if patience_s is None else patience_s) from error
+            raise self._told(error, waits_s) from error
 
     def _opened(self) -> Line:
-        if self._closed:
-            raise StoreClosedError(f"{self._place} is closed")
         with self._lock:
+            if self._closed:
+                raise StoreClosedError(f"{self._place} is closed")
             line = self._line
             if line is None or line.pid != os.getpid():  # of a parent process: its thread did not come along
                 options = {"connection_timeout": self.timeout_s, **self._options}
@@ -187,7 +203,7 @@ class Bolt:
         line = self._line
         if line is not None:
             try:
-                line.thread.run(leave(session, transaction), self._limit(_FAREWELL_S))
+                line.thread.run(leave(line, session, transaction), _FAREWELL_S)
             except Exception as error:  # noqa: BLE001 - the transaction's own error is the one to raise
                 logger.info("%s: a transaction was not left in order, the server ends it: %s", self._place, told(error))
 
@@ -202,17 +218,35 @@ class Bolt:
             return StoreUnavailableError(f"{self._place} did not answer within {limit_s:.2g} s: is it up?")
         if code.startswith(_REFUSALS) or isinstance(error, exceptions.AuthError):
             return StoreAccessError(f"{self._place} refuses us: {told(error)}; check user, password, role and database")
-        if isinstance(error, exceptions.IncompleteCommit):
-            return StoreUnavailableError(
-                f"{self._place} was lost while committing: {told(error)}; whether it has the change is unknown, and "
-                "making it again is harmless"
-            )
-        lost = (exceptions.ServiceUnavailable, exceptions.SessionExpired, exceptions.TransientError, OSError)
+        if isinstance(error, (exceptions.NotALeader, exceptions.ForbiddenOnReadOnlyDatabase)):
+            advice = "give a cluster's address as neo4j://, which leads to the member that does"
+            return StoreUnavailableError(f"{self._place} takes no writes: {told(error)}; {advice}")
+        if isinstance(error, exceptions.TransientError):  # a deadlock, no memory left, a leader that has changed
+            return StoreUnavailableError(f"{self._place} cannot do it now: {told(error)}; try again")
+        if isinstance(error, exceptions.ConfigurationError):
+            return ConfigurationError(f"{self._place}: {told(error)}")
+        lost = (exceptions.ServiceUnavailable, exceptions.SessionExpired, OSError)
         if isinstance(error, lost):
             return StoreUnavailableError(f"{self._place} cannot be reached: {told(error)}; is it running?")
         if isinstance(error, UnicodeEncodeError):
             return StoreError(f"{self._place}: text holds a lone surrogate, which no server takes: {error}")
         return StoreError(f"{self._place}: {told(error)}")
+
+
+def _check(uri: str) -> None:
+    """Refuse what is no address of a Neo4j, telling nothing that may be a password."""
+    scheme, _, rest = uri.partition("://")
+    try:
+        parts = urlsplit(uri)
+        good = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
+    except ValueError:  # its message quotes the address
+        good = False
+    if not good or "@" in uri or "#" in uri:
+        place = rest.rpartition("@")[2] if scheme in _SCHEMES else ""
+        raise ConfigurationError(
+            f"no address of a Neo4j server{f' ({scheme}://…)' if place else ''}: expected bolt://host:port or "
+            "neo4j://host:port, and user, password and database as arguments of their own"
+        )
 
 
 class Transaction:

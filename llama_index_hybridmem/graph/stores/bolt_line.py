@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ...loop_thread import LoopThread
 
 if TYPE_CHECKING:
-    from neo4j import AsyncDriver, AsyncSession, AsyncTransaction
+    from neo4j import AsyncBookmarkManager, AsyncDriver, AsyncSession, AsyncTransaction
 
 T = TypeVar("T")
 Row = list[Any]
@@ -46,6 +46,9 @@ class Line:
         self.thread = LoopThread("hybridmem-bolt", self._farewell)
         self._uri, self._auth, self._options = uri, auth, options
         self._driver: AsyncDriver | None = None
+        self.bookmarks: AsyncBookmarkManager | None = None
+        self.open: set[AsyncSession] = set()
+        """Sessions whose transactions are still open."""
 
     async def driver(self) -> AsyncDriver:
         """Make the driver on its own loop; it connects when first used."""
@@ -53,17 +56,26 @@ class Line:
             from neo4j import AsyncGraphDatabase
 
             defaults = {"max_transaction_retry_time": 0, "notifications_min_severity": "OFF"}
+            self.bookmarks = AsyncGraphDatabase.bookmark_manager()
             self._driver = AsyncGraphDatabase.driver(self._uri, auth=self._auth, **{**defaults, **self._options})
         return self._driver
 
     async def _farewell(self) -> None:
+        for session in list(self.open):
+            session.cancel()
+            await session.close()
         if self._driver is not None:
             await self._driver.close()
 
 
 async def _session(line: Line, database: str | None, mode: str, rows_per_fetch: int = _ROWS_PER_FETCH) -> AsyncSession:
     driver = await line.driver()
-    return driver.session(database=database, default_access_mode=mode, fetch_size=rows_per_fetch)
+    return driver.session(
+        database=database,
+        default_access_mode=mode,
+        fetch_size=rows_per_fetch,
+        bookmark_manager=line.bookmarks,  # in a cluster, what one call wrote the next one sees
+    )
 
 
 async def _twice(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -76,12 +88,14 @@ async def _twice(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await call()
 
 
-async def read(line: Line, cypher: str, parameters: Parameters, database: str | None, limit_s: float) -> list[Row]:
-    """Run one statement in a READ session."""
+async def read(
+    line: Line, cypher: str, parameters: Parameters, database: str | None, limit_s: float, mode: str
+) -> list[Row]:
+    """Run one statement in a session of its own."""
     from neo4j import Query
 
     async def once() -> list[Row]:
-        async with await _session(line, database, "READ") as session:
+        async with await _session(line, database, mode) as session:
             return await rows_of(session, Query(cypher, timeout=limit_s or None), parameters)
 
     return await _twice(once)
@@ -119,11 +133,13 @@ async def _begin_once(line: Line, database: str | None) -> tuple[AsyncSession, A
     except BaseException:
         await session.close()
         raise
+    line.open.add(session)
     return session, transaction
 
 
-async def leave(session: AsyncSession, transaction: AsyncTransaction) -> None:
+async def leave(line: Line, session: AsyncSession, transaction: AsyncTransaction) -> None:
     """Take back what was not committed, and hand the connection back."""
+    line.open.discard(session)
     try:
         await transaction.close()
     finally:

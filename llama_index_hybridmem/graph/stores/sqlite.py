@@ -78,6 +78,9 @@ class SqliteGraphStore:
             sql = f"SELECT id FROM passage WHERE node_id {_AMONG} OR doc_id {_AMONG}"
             linker.remove([row[0] for row in connection.execute(sql, (_json(node_ids), _json(doc_ids)))])
 
+    def await_writes(self) -> None:
+        """Do nothing: a write here has ended when its call returns."""
+
     def add_names(self, names: Iterable[str]) -> None:
         """Add names the user knows of; they are linked to every passage, old or new, that has them."""
         with self._writing() as (_, linker):

@@ -214,11 +214,11 @@ class Neo4jReads:
             " CALL () { MATCH (f:<F>) RETURN count(f) AS facts }"
             " RETURN passages, names, links, facts, documents"
         )
-        return dict(zip(("passages", "names", "links", "facts", "documents"), self.rows(cypher)[0], strict=True))
+        return dict(zip(("passages", "names", "links", "facts", "documents"), self.scan(cypher)[0], strict=True))
 
     def documents(self) -> dict[str, str]:
         """Give the hash of every document that has passages."""
-        return dict(self.rows("MATCH (p:<P>) RETURN p.doc_id, max(p.doc_hash) ORDER BY p.doc_id"))
+        return dict(self.scan("MATCH (p:<P>) RETURN p.doc_id, max(p.doc_hash) ORDER BY p.doc_id"))
 
     def document_node_ids(self, doc_id: str) -> list[str]:
         """List the node ids of one document."""
@@ -232,14 +232,14 @@ class Neo4jReads:
             " p.text, p.declared, p.elements, p.node, p.doc_hash, p.long, p.lead,"
             " [(p)-[:STATES]->(f:<F>) | [f.subject, f.relation, f.object, p.node_id, f.source]]"
         )
-        rows = self.rows(cypher, after=key_of(after or ""), limit=limit)
+        rows = self.scan(cypher, after=key_of(after or ""), limit=limit)
         return [_passage(*row) for row in rows]
 
     def stated(self) -> tuple[list[str], list[Fact]]:
         """List the names and facts that the user stated; see `PortableGraphStore`."""
-        names = sorted(row[0] for row in self.rows("MATCH (n:<N>) WHERE n.given RETURN n.name"))
+        names = sorted(row[0] for row in self.scan("MATCH (n:<N>) WHERE n.given RETURN n.name"))
         cypher = "MATCH (f:<F> {passage: $none}) RETURN f.subject, f.relation, f.object, null, f.source"
-        facts = [Fact(*row) for row in self.rows(cypher, none=NO_PASSAGE)]
+        facts = [Fact(*row) for row in self.scan(cypher, none=NO_PASSAGE)]
         return names, sorted(facts, key=lambda fact: (fact.subject, fact.relation, fact.object))
 
     def rows(self, cypher: str, keep: Filter | None = None, **parameters: object) -> list[list[Any]]:
@@ -249,6 +249,10 @@ class Neo4jReads:
             cypher = cypher.replace("<keep p>", conditions.write(keep, "p"))
             parameters.update(conditions.parameters)
         return self.bolt.read(self.schema.fill(cypher), parameters)
+
+    def scan(self, cypher: str, **parameters: object) -> list[list[Any]]:
+        """Read what takes the longer the more the store holds: with the time of a write."""
+        return self.bolt.read(self.schema.fill(cypher), parameters, timeout_s=self.bolt.write_timeout_s)
 
     def _marks(self) -> dict[str, Any]:
         cypher = (

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ....errors import ConfigurationError
+from ....errors import StoreMismatchError
 from ....filters import Filter
 from ...entities import Gazetteer, is_short, normalise
 from ..base import Fact, ForesightedView, Passage
-from ..bolt import Bolt
+from ..bolt import Bolt, Transaction
 from ..linking import Dictionary, HeldDictionary, Linker, Row, digest, fact_rows, stated_names
 from .reads import MARKS, Neo4jReads
 from .schema import VERSION, Schema, tenant_store
@@ -102,6 +102,11 @@ class Neo4jGraphStore(Neo4jReads):
         with self._writing() as (tables, linker):
             linker.remove([row[0] for row in tables.find(node_ids, doc_ids)])
 
+    def await_writes(self) -> None:
+        """Wait until no write is under way any more, also one whose end a lost connection has kept from us."""
+        with self.bolt.writing() as transaction:
+            self._lock(transaction)
+
     def add_names(self, names: Iterable[str]) -> None:
         """Add names the user knows of; they are linked to every passage, old or new, that has them."""
         with self._writing() as (_, linker):
@@ -114,24 +119,20 @@ class Neo4jGraphStore(Neo4jReads):
             linker.give(name for fact in facts for name in stated_names(fact))
 
     def clear(self) -> None:
-        """Remove all that the store holds; its indexes stay."""
-        for label in self.schema.labels.values():
-            while self._write(f"MATCH (x:{label}) WITH x LIMIT 10000 DETACH DELETE x RETURN count(*)")[0][0]:
-                pass
-        self._write("MATCH (s:HybridmemStore {name: $store}) DELETE s", store=self.schema.store)
-        self._known = self._sample = None
+        """Remove all that the store holds, in one transaction; its indexes stay, and its numbers are not used again."""
+        with self.bolt.writing() as transaction:
+            self._lock(transaction)
+            for label in self.schema.labels.values():
+                transaction.run(f"MATCH (x:{label}) DETACH DELETE x")
+            counts = ", ".join(f"s.{count} = 0" for count in ("total", "upper", "long", "length"))
+            cypher = f"MATCH (s:HybridmemStore {{name: $store}}) SET s.version = s.version + 1, {counts}"
+            transaction.run(cypher, {"store": self.schema.store})
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[Neo4jTables, Linker]]:
         self.ensure_schema()
         with self.bolt.writing() as transaction:
-            lock = (
-                "MERGE (s:HybridmemStore {name: $store}) ON CREATE SET s.version = 0, s.schema = $schema, s.total = 0,"
-                " s.upper = 0, s.long = 0, s.length = 0, s.next = 1 SET s.version = s.version"
-                f" RETURN {MARKS}"
-            )
-            marks = transaction.run(lock, {"store": self.schema.store, "schema": VERSION})[0]
-            self._check(marks)
+            marks = self._lock(transaction)
             tables = Neo4jTables(transaction, self.schema, self._search)
             dictionary, held = self._dictionary(marks[0], tables)
             self._known = None  # what follows puts it ahead of the store, until that is committed
@@ -144,7 +145,7 @@ class Neo4jGraphStore(Neo4jReads):
             self._known = marks[0] + tables.changed, held
 
     def _search(self, cypher: str, parameters: Mapping[str, object]) -> list[list[Any]]:
-        return self.bolt.read(cypher, parameters, timeout_s=self.bolt.write_timeout_s)
+        return self.bolt.read(cypher, parameters, timeout_s=self.bolt.write_timeout_s, current=True)
 
     def _dictionary(self, version: int, tables: Neo4jTables) -> tuple[Dictionary, Gazetteer | None]:
         if tables.name_count() > self._max_held_names:
@@ -153,15 +154,19 @@ class Neo4jGraphStore(Neo4jReads):
         gazetteer = known[1] if known is not None and known[0] == version else Gazetteer(tables.names())
         return HeldDictionary(gazetteer), gazetteer
 
-    def _check(self, marks: Sequence[Any]) -> None:
+    def _lock(self, transaction: Transaction) -> list[Any]:
+        """Take the store for this transaction, when whoever has it is done; gives its marks."""
+        lock = (
+            "MERGE (s:HybridmemStore {name: $store}) ON CREATE SET s.version = 0, s.schema = $schema, s.total = 0,"
+            " s.upper = 0, s.long = 0, s.length = 0, s.next = 1 SET s.version = s.version"
+            f" RETURN {MARKS}"
+        )
+        marks = transaction.run(lock, {"store": self.schema.store, "schema": VERSION})[0]
         if marks[1] != VERSION:
-            raise ConfigurationError(
+            raise StoreMismatchError(
                 f"the store {self.schema.store!r} has schema {marks[1]}, this version reads {VERSION}; ingest anew"
             )
-
-    def _write(self, cypher: str, **parameters: object) -> list[list[Any]]:
-        with self.bolt.writing() as transaction:
-            return transaction.run(cypher, parameters)
+        return marks
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

@@ -210,8 +210,7 @@ class Neo4jTables:
         )
         self.changed = self.changed or bool(written)
         self._each(
-            "UNWIND $rows AS row MATCH (p:<P> {id: row.passage}) MATCH (f:<F> {key: row.key})"
-            " MERGE (p)-[:STATES]->(f)",
+            "UNWIND $rows AS row MATCH (p:<P> {id: row.passage}) MATCH (f:<F> {key: row.key}) MERGE (p)-[:STATES]->(f)",
             [row for row in rows if row["passage"] != NO_PASSAGE],
         )
         for end in ("subject", "object"):  # names that come later find their facts themselves
