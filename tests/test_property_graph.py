@@ -36,7 +36,13 @@ from llama_index.core.vector_stores import SimpleVectorStore
 from servers.proxy import TcpProxy
 
 from llama_index_hybridmem.deadlines import within
-from llama_index_hybridmem.errors import ConfigurationError, StoreClosedError, StoreError, StoreUnavailableError
+from llama_index_hybridmem.errors import (
+    ConfigurationError,
+    StoreAccessError,
+    StoreClosedError,
+    StoreError,
+    StoreUnavailableError,
+)
 from llama_index_hybridmem.graph.retriever import EntityGraphRetriever
 from llama_index_hybridmem.graph.stores.base import Fact, GraphStore
 from llama_index_hybridmem.graph.stores.property_graph import PropertyGraphMemory
@@ -555,8 +561,14 @@ def test_a_store_that_fails_at_first_is_asked_again(moody: Moody) -> None:
     """Its error comes as one of ours, names the store, and the next question tries anew."""
     memory = PropertyGraphMemory(Foreign(moody))
     moody.error = ServiceUnavailable("no route")
-    with pytest.raises(StoreUnavailableError, match="Foreign could not be read: ServiceUnavailable: no route"):
+    with pytest.raises(StoreUnavailableError, match="Foreign cannot be reached: ServiceUnavailable: no route"):
         ask(memory, QUESTION)
+    moody.error = ConnectionError("no route to redis://ada:s3cret@h")
+    with pytest.raises(StoreUnavailableError, match="redis://[*]+@h"):
+        memory.refresh()
+    moody.error = type("AuthenticationError", (ConnectionError,), {})("as of Redis")
+    with pytest.raises(StoreAccessError, match="Foreign refuses us: AuthenticationError: as of Redis"):
+        memory.refresh()
     moody.error = KeyError("odd")
     with pytest.raises(StoreError, match="KeyError: 'odd'"):
         memory.refresh()

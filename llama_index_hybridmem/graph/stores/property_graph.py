@@ -14,9 +14,10 @@ from llama_index.core.graph_stores.types import PropertyGraphStore
 from llama_index.core.storage.docstore.types import BaseDocumentStore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore
 
-from ...errors import ConfigurationError, HybridMemoryError, StoreAccessError, StoreError, StoreUnavailableError
+from ...errors import ConfigurationError, StoreError
 from ...filters import Filter
 from .base import Fact, Ids, Link, Links, Name, NameRule, Passage, StoredPassage
+from .foreign_errors import in_our_terms
 from .property_graph_chunks import ChunkTexts
 from .property_graph_contents import Contents, read
 from .property_graph_loader import Loader
@@ -26,9 +27,6 @@ from .property_graph_snapshot import Snapshot
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_UNAVAILABLE = {"ServiceUnavailable", "SessionExpired", "TransientError", "ConnectionError", "TimeoutError"}
-_NO_ACCESS = {"AuthError", "Forbidden", "AuthenticationError"}
 
 
 class PropertyGraphMemory:
@@ -234,21 +232,8 @@ class PropertyGraphMemory:
 
     def _asked(self, ask: Callable[[Reader], T]) -> T:
         """Ask the foreign store; whatever it raises becomes one of our errors."""
-        try:
+        with in_our_terms(self._store):
             return ask(self._reader())
-        except HybridMemoryError:
-            raise
-        except Exception as error:
-            kinds = {kind.__name__ for kind in type(error).__mro__}
-            ours = (
-                StoreUnavailableError
-                if kinds & _UNAVAILABLE
-                else StoreAccessError
-                if kinds & _NO_ACCESS
-                else StoreError
-            )
-            place = type(self._store).__name__
-            raise ours(f"{place} could not be read: {type(error).__name__}: {error}") from error
 
 
 def _refuse() -> NoReturn:
