@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -21,10 +24,12 @@ from servers.neo4j.fixtures import not_here
 from servers.neo4j.server import Neo4jAddress, Neo4jServer
 from servers.ports import free_port
 
-from llama_index_hybridmem.deadlines import within
+from llama_index_hybridmem.deadlines import seconds_left, within
 from llama_index_hybridmem.errors import (
+    AllStoresFailedError,
     ConfigurationError,
     CypherRefusedError,
+    StoreAccessError,
     StoreError,
     StoreUnavailableError,
 )
@@ -120,6 +125,35 @@ class Dictionaries(SimplePropertyGraphStore):
     def get_schema_str(self, refresh: bool = False) -> str:
         """One label."""
         return "(:Thing)"
+
+
+class Frozen(Dictionaries):
+    """One whose server does not answer until it is thawed.
+
+    Attributes:
+        thawed: calls wait for it.
+        error: raised when the schema is asked for.
+        asked_for_schema: how often it was.
+    """
+
+    def __init__(self, reply: Any) -> None:
+        super().__init__(reply)
+        self.thawed = threading.Event()
+        self.error: Exception | None = None
+        self.asked_for_schema = 0
+
+    def structured_query(self, query: str, param_map: dict[str, Any] | None = None) -> Any:
+        """Wait, then reply."""
+        self.thawed.wait()
+        return super().structured_query(query, param_map)
+
+    def get_schema_str(self, refresh: bool = False) -> str:
+        """Wait, then describe."""
+        self.asked_for_schema += 1
+        self.thawed.wait()
+        if self.error is not None:
+            raise self.error
+        return super().get_schema_str(refresh)
 
 
 # What it finds
@@ -274,6 +308,50 @@ def test_a_schema_that_takes_too_long_is_read_as_names(bolt: Bolt) -> None:
     assert "(:`Odd Label`)" in schema
     assert "[:KNOWS]" in schema
     assert "Properties of any of these: " in schema
+
+
+def test_names_still_fit_into_a_deadline_that_the_whole_graph_would_eat_up(bolt: Bolt) -> None:
+    """Reading the graph has half of what a branch has left, so a schema is there, and stays for later questions."""
+    had: list[float] = []
+
+    class Endless(Bolt):
+        def read(self, cypher: str, *arguments: Any, **keywords: Any) -> Any:
+            if "TypeProperties" in cypher:
+                had.append(seconds_left() or 0.0)
+                raise StoreUnavailableError("did not answer within them")
+            return bolt.read(cypher, *arguments, **keywords)
+
+    endless = Endless(bolt.uri)
+    retriever, _ = asked(endless, FOUNDER, schema=None)
+    with within(60.0):
+        schema = retriever.schema()
+        assert retriever.schema() == schema
+    endless.close()
+    assert "[:KNOWS]" in schema
+    assert len(had) == 1
+    assert 0 < had[0] <= 30.0
+
+
+def test_first_questions_at_once_read_the_schema_once() -> None:
+    """The others wait for it, no longer than their own deadline; an error reaches all, and the next one tries again."""
+    store = Frozen([{"a": 1}])
+    retriever, _ = asked(store, "RETURN 1", schema=None)
+    with ThreadPoolExecutor(8) as pool:
+        schemas = [pool.submit(retriever.schema) for _ in range(8)]
+        while store.asked_for_schema == 0:
+            time.sleep(0.001)
+        with within(0.05), pytest.raises(StoreUnavailableError, match="still being read"):
+            retriever.schema()
+        store.thawed.set()
+        assert {one.result(30) for one in schemas} == {"(:Thing)"}
+    assert store.asked_for_schema == 1
+    store.error = OSError("gone")
+    failing, _ = asked(store, "RETURN 1", schema=None)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError):
+            failing.schema()
+    store.error = None
+    assert failing.schema() == "(:Thing)"
 
 
 def test_names_in_the_schema_cannot_break_out_of_it() -> None:
@@ -450,6 +528,54 @@ def test_errors_of_a_property_graph_store_are_told_apart() -> None:
         assert type(raised.value) is kind
         assert raised.value.__cause__ is error
         assert len(llm.prompts) == calls
+
+
+@pytest.mark.parametrize(
+    "code", ["Neo.ClientError.Security.Unauthorized", "Neo.ClientError.Security.AuthenticationRateLimit"]
+)
+def test_a_wrong_password_is_told_as_one(code: str) -> None:
+    """Not as a server that is down, which would open the breaker; and the model is not asked again for it."""
+    error = type("ClientError", (Exception,), {"code": code})("no")
+    retriever, llm = asked(Dictionaries(error), "RETURN 1")
+    with pytest.raises(StoreAccessError, match="Dictionaries refuses us"):
+        retriever.retrieve(QUESTION)
+    assert len(llm.prompts) == 1
+
+
+def test_a_bug_of_a_property_graph_store_is_no_server_that_is_down() -> None:
+    """A TypeError says nothing of the server: the breaker of the branch stays closed."""
+    hybrid = HybridRetriever([Store("cypher", asked(Dictionaries(TypeError("odd")), "RETURN 1")[0], deadline_s=60)])
+    for _ in range(5):
+        with pytest.raises(AllStoresFailedError, match="StoreError: Dictionaries: TypeError: odd"):
+            hybrid.retrieve(QUESTION)
+    assert hybrid.health()["cypher"]["state"] == "closed"
+
+
+@pytest.mark.parametrize("schema", ["(:Thing)", None])
+def test_a_property_graph_store_that_hangs_is_left_behind(schema: str | None) -> None:
+    """After `timeout_s`, also without a branch around it; a few threads at most wait for it, whatever is asked."""
+    store = Frozen([{"a": 1}])
+    retriever, _ = asked(store, "RETURN 1", schema=schema, timeout_s=0.05)
+    for _ in range(4):
+        with pytest.raises(StoreUnavailableError, match=r"Frozen did not answer within 0\.05 s"):
+            retriever.retrieve(QUESTION)
+    threads = [thread for thread in threading.enumerate() if thread.name == "hybridmem-Frozen"]
+    with pytest.raises(StoreUnavailableError, match="Frozen skipped"):
+        retriever.retrieve(QUESTION)
+    assert len(threads) == 4
+    store.thawed.set()
+    for thread in threads:
+        thread.join(30)
+    patient, _ = asked(store, "RETURN 1", schema=schema)
+    assert texts(patient.retrieve(QUESTION)) == ["a: 1"]
+
+
+def test_a_property_graph_store_has_what_the_branch_has_left() -> None:
+    """Where that is less than `timeout_s`."""
+    store = Frozen([])
+    with within(0.05), pytest.raises(StoreUnavailableError, match=r"within 0\.0"):
+        asked(store, "RETURN 1")[0].retrieve(QUESTION)
+    store.thawed.set()
 
 
 async def test_the_neo4j_store_of_llamaindex_works(server: Neo4jAddress) -> None:

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from llama_index.core.graph_stores.types import PropertyGraphStore
 
-from ..errors import ConfigurationError, CypherRefusedError, StoreError, StoreUnavailableError, told
+from .. import branches
+from ..breaker import Breaker
+from ..deadlines import seconds_left, within
+from ..errors import (
+    BranchTimeoutError,
+    BreakerOpenError,
+    ConfigurationError,
+    CypherRefusedError,
+    StoreError,
+    StoreUnavailableError,
+    told,
+)
 from .cypher_rows import schema_text
 from .stores.bolt import Bolt
+from .stores.foreign_errors import in_our_terms
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SHARE = 0.5
+"""Of the time that is left, what reading the whole graph for its schema may take: its names must still fit behind."""
 
 _INDEXES = (
     "SHOW INDEXES YIELD name, type, labelsOrTypes, properties WHERE type = 'FULLTEXT' "
@@ -60,7 +77,7 @@ def source_of(given: object, timeout_s: float) -> CypherSource:
     if isinstance(given, Bolt):
         return _BoltSource(given, timeout_s)
     if isinstance(given, PropertyGraphStore) and given.supports_structured_queries:
-        return _StoreSource(given)
+        return _StoreSource(given, timeout_s)
     raise ConfigurationError(
         f"{type(given).__name__} takes no Cypher: give a Bolt, or a property graph store with structured queries"
     )
@@ -74,12 +91,17 @@ class _BoltSource:
         self._timeout_s = timeout_s
 
     def schema(self) -> str:
+        left = seconds_left()
         try:
-            nodes = self._rows("CALL db.schema.nodeTypeProperties() YIELD nodeLabels, propertyName, propertyTypes")
-            links = self._rows("CALL db.schema.relTypeProperties() YIELD relType, propertyName, propertyTypes")
-        except StoreUnavailableError as error:  # both read the whole graph: a large one takes them longer than we have
+            with within(None if left is None else SHARE * left):
+                return self._whole()
+        except StoreUnavailableError as error:  # it reads the whole graph: a large one takes longer than we have
             logger.warning("the schema is read without properties' owners and types: %s", told(error))
             return self._names()
+
+    def _whole(self) -> str:
+        nodes = self._rows("CALL db.schema.nodeTypeProperties() YIELD nodeLabels, propertyName, propertyTypes")
+        links = self._rows("CALL db.schema.relTypeProperties() YIELD relType, propertyName, propertyTypes")
         [(_, drawn)] = self._rows("CALL db.schema.visualization() YIELD nodes, relationships")
         pairs = [(str(link.start_node["name"]), link.type, str(link.end_node["name"])) for link in drawn]
         return schema_text(nodes, links, pairs, self._indexes())
@@ -110,22 +132,22 @@ class _BoltSource:
 
 
 class _StoreSource:
-    """A property graph store of LlamaIndex: it opens its own sessions, which may write."""
+    """A property graph store of LlamaIndex: it opens its own sessions, which may write.
 
-    def __init__(self, store: PropertyGraphStore) -> None:
+    No call of it can be ended from outside, so it is asked on threads that are left behind after the limit; a breaker
+    keeps them few.
+    """
+
+    def __init__(self, store: PropertyGraphStore, timeout_s: float) -> None:
         self._store = store
+        self._timeout_s = timeout_s
+        self._breaker = Breaker(name=type(store).__name__)
 
     def schema(self) -> str:
-        try:
-            return self._store.get_schema_str()
-        except Exception as error:
-            raise _in_our_terms(self._store, error) from error
+        return self._asked(self._store.get_schema_str)
 
     def run(self, cypher: str, parameters: Mapping[str, object], rows: int) -> Table:
-        try:
-            found = self._store.structured_query(cypher, param_map=dict(parameters))
-        except Exception as error:
-            raise _in_our_terms(self._store, error) from error
+        found = self._asked(lambda: self._store.structured_query(cypher, param_map=dict(parameters)))
         records = list(found or ())[:rows]
         if not all(isinstance(record, Mapping) for record in records):
             values = [list(record) if isinstance(record, (list, tuple)) else [record] for record in records]
@@ -135,12 +157,16 @@ class _StoreSource:
         columns = tuple(dict.fromkeys(str(key) for record in records for key in record))
         return Table(columns, [[record.get(column) for column in columns] for record in records])
 
+    def _asked(self, ask: Callable[[], T]) -> T:
+        def asked() -> T:
+            with in_our_terms(self._store):
+                return ask()
 
-def _in_our_terms(store: PropertyGraphStore, error: Exception) -> Exception:
-    """Tell an error that is about the query, which asking again differently may mend, from the others."""
-    if isinstance(error, StoreError):
-        return error
-    code = str(getattr(error, "code", None) or "")
-    about_query = ".ClientError." in code and ".Security." not in code or type(error).__name__ == "ResponseError"
-    kind = StoreError if about_query else StoreUnavailableError
-    return kind(f"{type(store).__name__}: {told(error)}")
+        left, name = seconds_left(), type(self._store).__name__
+        limit_s = self._timeout_s if left is None else min(self._timeout_s, left)
+        outcome = branches.run({name: branches.Call(asked, limit_s, self._breaker)})[name]
+        if isinstance(outcome.error, (BranchTimeoutError, BreakerOpenError)):
+            raise StoreUnavailableError(f"{outcome.error}: is its server up?") from outcome.error
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value  # type: ignore[return-value]  # an outcome without an error holds the call's own value

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Collection
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -17,7 +19,8 @@ from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
 from ..branches import in_thread
-from ..errors import ConfigurationError, CypherRefusedError, StoreError, told
+from ..deadlines import seconds_left
+from ..errors import ConfigurationError, CypherRefusedError, StoreError, StoreUnavailableError, told
 from .cypher import ALLOWED, FUNCTIONS, MAX_HOPS, read_only
 from .cypher_rows import as_json, plain, row_text
 from .cypher_source import CypherSource, Table, source_of
@@ -48,7 +51,8 @@ class CypherRetriever(BaseRetriever):
 
     What reaches the database has passed `graph.cypher.read_only`, an allow-list of clauses, functions and procedures.
     A `Bolt` then has the server explain the query, refuses all but type "r", and runs it in a READ session under a
-    limit. A property graph store opens sessions of its own, which may write: there only the allow-list stands guard.
+    limit. A property graph store opens sessions of its own, which may write: there only the allow-list stands guard,
+    the limit ends the waiting and not the query, and rows beyond `row_limit` are dropped once they are here.
     A guard in the client is never the last one. READ is a routing hint on a cluster, and a procedure that calls itself
     reading may not be. The guard that holds whatever is written is a database user that may only read (see
     docs/text-to-cypher.md), in a database that holds nothing this app's users must not see: no filter and no tenant is
@@ -99,6 +103,8 @@ class CypherRetriever(BaseRetriever):
         self._source: CypherSource = source_of(source, timeout_s)
         self._llm = llm
         self._schema = schema
+        self._reading: Future[str] | None = None  # the first reading of it, while under way
+        self._lock = threading.Lock()  # guards the two, for moments only
         self._templates: dict[str, BasePromptTemplate] = {
             "text_to_cypher_template": prompt or TEXT_TO_CYPHER,
             "repair_template": REPAIR,
@@ -112,9 +118,33 @@ class CypherRetriever(BaseRetriever):
 
         Raises:
             StoreError: it cannot be read.
+            StoreUnavailableError: not within the caller's deadline.
         """
-        if self._schema is None or refresh:
+        if refresh:
             self._schema = self._source.schema()
+        return self._schema if self._schema is not None else self._first_schema()
+
+    def _first_schema(self) -> str:
+        """Read it once, however many questions are the first; none waits longer than its own deadline says."""
+        with self._lock:
+            if self._schema is not None:
+                return self._schema
+            others, mine = self._reading, Future[str]()
+            if others is None:
+                self._reading = mine
+        if others is not None:
+            if not wait([others], seconds_left()).done:
+                raise StoreUnavailableError("the graph's schema is still being read, for another question")
+            return others.result()
+        try:
+            self._schema = self._source.schema()
+            mine.set_result(self._schema)
+        except BaseException as error:  # whoever waits gets it, too
+            mine.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                self._reading = None
         return self._schema
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
