@@ -485,7 +485,7 @@ class Ingest:
                 time.sleep(0.1)
             else:
                 self.acknowledged.append(number)
-            time.sleep(0.02)
+            time.sleep(PAUSE_S)
 
 
 # -- where it is tried ------------------------------------------------------------------------------------------------
