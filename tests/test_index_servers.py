@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.schema import Document
 from servers.neo4j.server import Neo4jAddress
 
 from llama_index_hybridmem import HybridMemoryIndex
+from llama_index_hybridmem.disk import Journal
 from llama_index_hybridmem.encoder import resolve_encoder
-from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.errors import ConfigurationError, StoreUnavailableError
+from llama_index_hybridmem.graph.stores.base import Passage
 from llama_index_hybridmem.graph.stores.neo4j.store import Neo4jGraphStore
 from llama_index_hybridmem.graph.transfer import copy
 from llama_index_hybridmem.sample import documents_folder
@@ -100,3 +103,33 @@ def test_given_stores_are_divided_among_tenants_and_left_open(
     assert graph.passage_count == 0
     assert graph.tenant("acme").documents().keys() == {"a"}
     assert [node.text for node in vectors.for_tenant("acme").get_nodes()] == ["The Blue Lantern opened in Oslo."]
+
+
+def test_an_unfinished_ingest_waits_for_its_server(
+    graph: Neo4jGraphStore, vectors: QdrantServerVectorStore, tmp_path: Path
+) -> None:
+    """With a document on its way and the graph's server down, the index opens, refuses writes, and forgets nothing."""
+    encoder, document = MockEmbedding(8), Document(text="The Blue Lantern opened in Oslo.", doc_id="a")
+    served = {"persist_dir": tmp_path, "vector_store": vectors, "embed_model": encoder}
+    HybridMemoryIndex.from_documents([document], graph_store=graph, **served).close()
+    Journal(tmp_path / "journal.jsonl").append({"documents": ["a"]})
+    graph.delete(doc_ids=["a"])  # as a process that was killed before the graph had it would leave it
+    down = Neo4jGraphStore("bolt://127.0.0.1:9")
+    with HybridMemoryIndex.open(graph_store=down, **served) as index, pytest.raises(StoreUnavailableError):
+        index.insert(document)
+    down.close()
+    assert vectors.get_nodes()
+    with HybridMemoryIndex.open(graph_store=graph, **served):
+        assert not vectors.get_nodes()
+
+
+def test_a_cleared_store_is_empty_and_never_looks_like_an_earlier_one(graph: Neo4jGraphStore) -> None:
+    """`clear` leaves version and numbers going up, so that no other process takes what it holds for current."""
+    other = Neo4jGraphStore(graph.bolt)
+    for store, name in ((graph, "Ada Lovelace"), (other, "Grace Hopper"), (graph, "Alan Turing")):
+        store.clear()
+        store.upsert([Passage("n", "d", name, f"{name} wrote programs.", names=(name.lower(),))])
+        number = store.passage_ids(["n"])["n"]
+        assert [link.name.name for link in store.names_in(np.asarray([number]))[number]] == [name.lower()]
+    assert graph.stats() == other.stats()
+    assert graph.stats()["passages"] == 1
