@@ -34,7 +34,8 @@ DENSE, SPARSE, WINDOWS = "text-dense", "text-sparse-new", "text-windows"
 NODE_ID, LENGTH, TERMS = "_hm_node_id", "_hm_length", "_hm_terms"
 WEIGHED, TENANT = "_hm_weighed", "_hm_tenant"
 CONTENT, SOURCE = "_node_content", "ref_doc_id"
-OURS = frozenset({NODE_ID, LENGTH, TERMS, WEIGHED, TENANT, CONTENT, "_node_type", "document_id", "doc_id", SOURCE})
+_BESIDE = frozenset({NODE_ID, LENGTH, TERMS, WEIGHED, TENANT})
+OURS = _BESIDE | {CONTENT, "_node_type", "document_id", "doc_id", SOURCE}
 
 _DERIVED = 8  # the UUID version for makers' own schemes (RFC 9562): tells a derived point id from a node's own
 
@@ -77,7 +78,8 @@ def payload(node: BaseNode, length: int) -> dict[str, Any]:
     except (ValueError, TypeError) as error:
         raise ConfigurationError(f"node {node.node_id} cannot be stored: {error}") from error
     own = json.loads(written[CONTENT])["metadata"]
-    fields = {key: _storable(value) for key, value in written.items()}
+    # Whose a node is and what it was weighed with is ours to say, not its metadata's; the content keeps that whole.
+    fields = {key: _storable(value) for key, value in written.items() if key not in _BESIDE}
     return {**fields, NODE_ID: node.node_id, LENGTH: length, TERMS: terms(own, node.ref_doc_id)}
 
 
