@@ -1,1 +1,1 @@
-"""Semantic and keyword memory in one engine inside the process; knows nothing of graphs or answers."""
+"""Semantic and keyword memory: an engine inside the process, or a Qdrant server; knows nothing of graphs or answers."""

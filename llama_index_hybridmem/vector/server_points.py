@@ -1,6 +1,7 @@
 """One store's points in a collection on a Qdrant server, all or one tenant's; knows no node and no filter tree.
 
-Of a tenant's store every read, write and delete names the tenant, and what comes back is looked at once more.
+Of a tenant's store every search, scan, write and delete names the tenant. A read by id cannot; what that brings is
+looked at once more.
 """
 
 from __future__ import annotations
