@@ -45,8 +45,8 @@ DISTRIBUTION = "llama-index-hybridmem"
 
 
 def told(error: BaseException) -> str:
-    """Give an error as "Type: message" for messages, reports and traces, without credentials of any URL in it."""
-    message = re.sub(r"://\S*@", "://***@", str(error))
+    """Give an error as "Type: message", on one line, for messages, reports and traces; without credentials of URLs."""
+    message = re.sub(r"://\S*@", "://***@", " ".join(str(error).split()))
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

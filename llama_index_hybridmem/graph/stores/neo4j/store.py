@@ -155,9 +155,12 @@ class Neo4jGraphStore(Neo4jReads):
         return HeldDictionary(gazetteer), gazetteer
 
     def _lock(self, transaction: Transaction) -> list[Any]:
-        """Take the store for this transaction, when whoever has it is done; gives its marks."""
+        """Take the store for this transaction, when whoever has it is done; gives its marks.
+
+        A version begins at the time, so that a store wiped by hand and made anew never looks like the one before.
+        """
         lock = (
-            "MERGE (s:HybridmemStore {name: $store}) ON CREATE SET s.version = 0, s.schema = $schema, s.total = 0,"
+            "MERGE (s:HybridmemStore {name: $store}) ON CREATE SET s.version = timestamp(), s.schema = $schema, s.total = 0,"
             " s.upper = 0, s.long = 0, s.length = 0, s.next = 1 SET s.version = s.version"
             f" RETURN {MARKS}"
         )
