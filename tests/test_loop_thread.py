@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 import time
 from collections.abc import Iterator
@@ -86,3 +87,53 @@ def test_close_ends_what_was_left_alone() -> None:
         loop_thread.run(hang(), 600, patience_s=0.05)
     loop_thread.close()
     assert ended.is_set()
+
+
+def test_after_close_nothing_starts_anew() -> None:
+    """A call that comes too late is refused, and its coroutine leaves no warning."""
+    loop_thread = LoopThread("hybridmem-test")
+    loop_thread.run(asyncio.sleep(0), 5)
+    loop_thread.close()
+    loop_thread.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        loop_thread.run(asyncio.sleep(0), 5)
+    assert "hybridmem-test" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_without_a_thread_the_call_fails_at_once_and_the_next_one_may_work(
+    loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system gives no more threads, nobody waits for one."""
+
+    def none(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none)
+        with pytest.raises(RuntimeError, match="can't start"):
+            loop_thread.run(asyncio.sleep(0), 600)
+    assert loop_thread.run(asyncio.sleep(0, "now"), 5) == "now"
+
+
+def test_whoever_calls_while_it_closes_is_told(loop_thread: LoopThread) -> None:
+    """Each call is answered, cancelled or refused; none waits for a loop that is gone."""
+    stop = threading.Event()
+    outcome: list[str] = []
+
+    def call() -> None:
+        while not stop.is_set():
+            try:
+                loop_thread.run(asyncio.sleep(0), 60)
+            except (RuntimeError, concurrent.futures.CancelledError) as error:
+                outcome.append(type(error).__name__)
+                return
+
+    callers = [threading.Thread(target=call) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    time.sleep(0.02)
+    loop_thread.close()
+    for caller in callers:
+        caller.join(30)
+    stop.set()
+    assert len(outcome) == 8
