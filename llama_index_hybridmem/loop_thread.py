@@ -109,6 +109,7 @@ def _serve(loop: asyncio.AbstractEventLoop, farewell: Callable[[], Coroutine[Any
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
+        loop.run_until_complete(asyncio.sleep(0))  # what was queued last begins: a coroutine that never did warns
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
