@@ -295,11 +295,18 @@ FULL_DISK = """
     folder = Path(sys.argv[1])
     stand = Stand(folder / "v", SqliteGraphStore(folder / "g.sqlite"))
     whole()
-    with (folder / "filler").open("wb") as filler:
-        filler.truncate(0)
-        left = shutil.disk_usage(folder).free - 3 * 2**20
-        while left > 0:
-            left -= filler.write(bytes(2**20))
+    def fill(leave):
+        with (folder / "filler").open("ab") as filler:
+            left = shutil.disk_usage(folder).free - leave * 2**20
+            while left > 0:
+                left -= filler.write(bytes(2**20))
+
+    fill(20)
+    vectors = until_full(lambda number: stand.vectors.add(embedded(number)))
+    assert not vectors
+    gone = [node.node_id for node in document(39)]
+    stand.vectors.delete_nodes(gone)
+    fill(3)
     vectors = until_full(lambda number: stand.vectors.add(embedded(number)))
     whole()
     graph = until_full(lambda number: stand.graph.replace([f"doc-{number}"], passages(number)))
@@ -314,6 +321,7 @@ FULL_DISK = """
     store = SqliteGraphStore(folder / "g.sqlite")
     for number in (*vectors, 9001):
         assert {node.node_id for node in document(number)} <= ids, number
+    assert ids.isdisjoint(gone)
     for number in (*graph, 9001):
         assert len(store.document_node_ids(f"doc-{number}")) == 3, number
     assert len(store.documents()) == 40 + len(graph) + 1
@@ -323,7 +331,7 @@ FULL_DISK = """
 
 
 def test_a_full_disk_refuses_writes_and_answers_questions(tmp_path: Path) -> None:
-    """A real one of 200 MB: each write is refused by name, nothing written before is lost, room again is enough."""
+    """A real one of 200 MB: writes are refused by name, deletes are done, nothing is lost, room again is enough."""
     command = tmpfs_command(tmp_path, 200)
     if command is None:
         pytest.skip("no file system may be mounted here; the next test injects the fault")
@@ -332,20 +340,22 @@ def test_a_full_disk_refuses_writes_and_answers_questions(tmp_path: Path) -> Non
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
     said = ended.stdout.splitlines()
     assert "its disk is full" in said[0]
-    assert "database or disk is full" in said[1]
-    assert said[2:] == ["whole"]
+    assert "its disk is full" in said[1]
+    assert "database or disk is full" in said[2]
+    assert said[3:] == ["whole"]
 
 
 def test_the_vector_store_asks_for_room_before_its_engine_dies_of_none(
     embedded: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Qdrant's engine writes through memory maps, and without room for a page the system kills the whole process."""
-    node = document(99)[0].model_copy(update={"embedding": [0.1] * 32})
-    embedded.vectors.add([node])
+    node, other = (document(number)[0].model_copy(update={"embedding": [0.1] * 32}) for number in (99, 98))
+    embedded.vectors.add([node, other])
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 100 * 2**20})())
     for write in (lambda: embedded.vectors.add([node]), embedded.vectors.optimize, embedded.vectors.optimize_in_child):
         with pytest.raises(StoreError, match="its disk is full: 100 MiB are free, the engine needs 1"):
             write()
+    embedded.vectors.delete_nodes([document(98)[0].node_id])
     assert not embedded.engine.query(question(3)).metadata["hybridmem"]["degraded"]
     folder = Path(str(embedded.vectors.path))
     embedded.vectors.close()

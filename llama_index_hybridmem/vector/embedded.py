@@ -11,6 +11,7 @@ import qdrant_edge as edge
 
 from .base import PointHits, content
 from .conditions import WITH_WINDOWS
+from .files import ROOM_TO_DELETE
 from .points import DENSE, NODE_ID, SPARSE, WINDOWS, point_id
 from .shard import UPSERT, Shard, batches
 
@@ -97,4 +98,4 @@ class EmbeddedPoints(Shard):
 
     def _delete(self, ids: Iterable[UUID]) -> None:
         for some in batches(ids, UPSERT):
-            self.change(edge.UpdateOperation.delete_points(list(some)))
+            self.change(edge.UpdateOperation.delete_points(list(some)), ROOM_TO_DELETE)

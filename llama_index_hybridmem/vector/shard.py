@@ -94,14 +94,18 @@ class Shard:
             time.sleep(0)
             return answer
 
-    def change(self, operation: edge.UpdateOperation) -> None:
+    def change(self, operation: edge.UpdateOperation, room: int = ROOM_TO_WRITE) -> None:
         """Apply one update, logged by the engine before this returns: it survives a kill.
+
+        Args:
+            operation: the update.
+            room: bytes that must be free on the disk.
 
         Raises:
             StoreError: the disk is full, or the engine refused.
         """
         with self.lock:
-            check_room(self._place().parent, ROOM_TO_WRITE)
+            check_room(self._place().parent, room)
             self.writes += 1
             self.call(lambda engine: engine.update(operation))
 
