@@ -160,8 +160,8 @@ class Neo4jGraphStore(Neo4jReads):
         A version begins at the time, so that a store wiped by hand and made anew never looks like the one before.
         """
         lock = (
-            "MERGE (s:HybridmemStore {name: $store}) ON CREATE SET s.version = timestamp(), s.schema = $schema, s.total = 0,"
-            " s.upper = 0, s.long = 0, s.length = 0, s.next = 1 SET s.version = s.version"
+            "MERGE (s:HybridmemStore {name: $store}) ON CREATE SET s.version = timestamp(), s.schema = $schema,"
+            " s.total = 0, s.upper = 0, s.long = 0, s.length = 0, s.next = 1 SET s.version = s.version"
             f" RETURN {MARKS}"
         )
         marks = transaction.run(lock, {"store": self.schema.store, "schema": VERSION})[0]
