@@ -46,7 +46,8 @@ def places(kind: str) -> Iterator[Place]:
     if kind == "url":
         yield Place(kind, {"url": URL}, collection)
         client = qdrant_client.QdrantClient(url=URL, check_compatibility=False)
-        client.delete_collection(collection)
+        for name in (collection, f"{collection}-tenants"):
+            client.delete_collection(name)
         client.close()
     elif kind == "aclient":
         aclient = qdrant_client.AsyncQdrantClient(":memory:")

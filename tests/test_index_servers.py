@@ -93,14 +93,22 @@ def test_an_index_that_moves_to_servers_finds_what_it_found(
 def test_given_stores_are_divided_among_tenants_and_left_open(
     graph: Neo4jGraphStore, vectors: QdrantServerVectorStore
 ) -> None:
-    """A tenant's documents are in its own partition of both servers; closing the index closes neither store."""
-    encoder = MockEmbedding(8)
-    with HybridMemoryIndex.from_documents([], vector_store=vectors, graph_store=graph, embed_model=encoder) as index:
+    """Documents of the index and of its tenants lie apart on both servers; closing the index closes neither store."""
+    encoder, own = MockEmbedding(8), [Document(text="The Green Lantern opened in Bonn.", doc_id="root")]
+    with HybridMemoryIndex.from_documents(own, vector_store=vectors, graph_store=graph, embed_model=encoder) as index:
         index.tenant("acme").insert(Document(text="The Blue Lantern opened in Oslo.", doc_id="a"))
         index.tenant("'}) DETACH").insert(Document(text="The Red Lantern opened in Rome.", doc_id="b"))
         assert index.tenant("acme").ref_doc_info.keys() == {"a"}
-        assert not index.ref_doc_info
-    assert graph.passage_count == 0
+        assert index.ref_doc_info.keys() == {"root"}
+        retrieved = {
+            name: [hit.node.ref_doc_id for hit in one.as_retriever(deadline_s=None).retrieve("Which Lantern opened?")]
+            for name, one in (("root", index), ("a", index.tenant("acme")), ("b", index.tenant("'}) DETACH")))
+        }
+        assert retrieved == {name: [name] for name in ("root", "a", "b")}
+        index.insert(Document(text="The Grey Lantern opened in Nice.", doc_id="late"))
+        assert index.ref_doc_info.keys() == {"root", "late"}
+    assert graph.passage_count == 2
+    assert len(vectors.get_nodes()) == 2
     assert graph.tenant("acme").documents().keys() == {"a"}
     assert [node.text for node in vectors.for_tenant("acme").get_nodes()] == ["The Blue Lantern opened in Oslo."]
 

@@ -365,19 +365,47 @@ def test_tenants_share_a_collection_and_nothing_else(place: Place) -> None:
         assert [one.get_content() for one in a.get_nodes(["n7"])] == [NODES[7].get_content()]
 
 
-def test_a_shared_collection_is_not_opened_without_a_tenant(place: Place) -> None:
-    """Whoever forgets the tenant reads nothing of anybody's; whoever gives one too many is told, too."""
-    with place.store(tenant="a") as a, place.store() as nobody:
+@pytest.mark.parametrize("tenant_first", [False, True])
+def test_a_store_and_its_tenants_are_side_by_side(place: Place, tenant_first: bool) -> None:
+    """Whichever is filled first: same ids, hits and scores of each as alone, deletes that stay at home."""
+    others = [make_node(f"n{i}", text(i + 500, 30), unit(i + 500), "d1", {"number": i}) for i in range(30)]
+    with place.store() as root, small_store() as alone, small_store() as alone_too:
+        acme = root.for_tenant("acme")
+        fill = [lambda: root.add(NODES, window_embeddings=WINDOWS), lambda: acme.add(others)]
+        for step in fill[::-1] if tenant_first else fill:
+            step()
+        alone.add(NODES, window_embeddings=WINDOWS)
+        alone_too.add(others)
+        for mode in MODES:
+            assert_alike(hits(root, asked(mode)), hits(alone, asked(mode)))
+            assert_alike(hits(acme, asked(mode)), hits(alone_too, asked(mode)))
+        assert root.stats()["average_length"] == alone.stats()["average_length"]
+        acme.delete("d1")
+        assert (len(root.get_nodes()), acme.get_nodes()) == (40, [])
+        acme.add(others[:1])
+        root.clear()
+    with place.store() as root, place.store(tenant="acme") as acme:  # as the next process has them
+        assert root.get_nodes() == []
+        assert [one.node_id for one in acme.get_nodes()] == ["n0"]
+        assert root.for_tenant("acme").get_nodes() == acme.get_nodes()
+        assert root.for_tenant("bravo").get_nodes() == []
+        root.add(NODES[:3])
+        assert len(root.get_nodes()) == 3
+        assert root.stats()["collection"] == place.collection != acme.stats()["collection"]
+
+
+def test_the_tenants_collection_is_not_opened_without_a_tenant(place: Place) -> None:
+    """Under its own name it says whose it is and reads nothing of anybody's; nor are tenants put among other nodes."""
+    theirs = f"{place.collection}-tenants"
+    with place.store(tenant="a") as a, QdrantServerVectorStore(theirs, **place.options) as nobody:
         a.add(NODES[:3])
         for call in (nobody.get_nodes, lambda: hits(nobody, asked("default")), lambda: nobody.add(NODES[3:4])):
-            with pytest.raises(StoreMismatchError, match="tenant"):
+            with pytest.raises(StoreMismatchError, match=f"open '{place.collection}' with tenant="):
                 call()
-    with place.store(tenant="a") as a:
         a.clear()
-    with place.store() as one, place.store(tenant="a") as tenant:
-        one.add(NODES[:3])
-        with pytest.raises(StoreMismatchError, match="tenant"):
-            tenant.get_nodes()
+        nobody.add(NODES[:3])
+        with pytest.raises(StoreMismatchError, match="is not shared by tenants"):
+            a.add(NODES[:3])
 
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(str.strip)

@@ -28,8 +28,8 @@ MEND = "restore the folder from a copy or ingest anew"
 
 ROOM_TO_OPEN, ROOM_TO_WRITE, ROOM_TO_DELETE = 64 * 2**20, 128 * 2**20, 16 * 2**20
 """Bytes that must be free on the disk. The engine writes through memory maps: where there is no room for a page of
-them, the operating system kills the process (SIGBUS). Opening a shard took up to 61 MiB, 64 points well under one, and deleting 6,000 half
-of one: whoever wants to make room is not asked for as much as who fills it."""
+them, the operating system kills the process (SIGBUS). Opening a shard took up to 61 MiB, adding 64 points well under
+one, deleting 6,000 half of one: whoever makes room is not asked for as much as who takes it."""
 
 _OPTIMIZE = "import sys, qdrant_edge as e; s = e.EdgeShard.load(sys.argv[1]); s.optimize(); s.close()"
 

@@ -13,7 +13,7 @@ from ..extras import require
 from .conditions import can_index
 from .point_store import PointVectorStore
 from .server_client import TIMEOUT_S, WRITE_TIMEOUT_S, Client, client_of
-from .server_collection import Collection, Creation
+from .server_collection import TENANTS, Collection, Creation
 from .server_points import ServerPoints
 from .writing import Windows, Wish
 
@@ -37,13 +37,14 @@ class QdrantServerVectorStore(PointVectorStore):
     loops whichever it is.
 
     Args:
-        collection_name: made by the first `add` where it is not there.
+        collection_name: made by the first `add` where it is not there. Tenants share another, its name and `-tenants`,
+            so that a store and its tenants can be there side by side, and neither weighs in the other's scores.
         url: of the server, `http://localhost:6333` say.
         api_key: of the server; never shown or serialised.
         client: a blocking client.
         aclient: an async client; where it speaks to a server, another with its settings is made, since it belongs to
             your event loop.
-        tenant: whose nodes these are, in a collection that tenants share; every read, write and delete names it, and
+        tenant: whose nodes these are, in the collection that tenants share; every read, write and delete names it, and
             neither hits nor scores depend on what others have stored. Keyword search by tenant needs Qdrant 1.19.
         dimension: floats per vector; None: that of the store, or of the first vector.
         language: of BM25's stemmer and stop words; None: that of the store, or English.
@@ -135,7 +136,10 @@ class QdrantServerVectorStore(PointVectorStore):
         return self._server
 
     def for_tenant(self, tenant: str) -> QdrantServerVectorStore:
-        """Give another tenant's store in the same collection, over the same connection, which closes with this one."""
+        """Give the store of a tenant, of this store or beside this tenant, over the same connection.
+
+        It is the one that `tenant=` opens under the same `collection_name`. The connection closes with this store.
+        """
         other = self.model_copy(update={"tenant": checked_tenant(tenant)})
         other._borrowed = True
         other._attach()
@@ -153,7 +157,7 @@ class QdrantServerVectorStore(PointVectorStore):
         """
         self._here.refresh()
         settings = self._here.settings
-        about = {"collection": self.collection_name, "tenant": self.tenant}
+        about = {"collection": self._here.collection.name, "tenant": self.tenant}
         described = self._here.collection.describe()
         if settings is None or described is None:
             return {**about, "points": 0, "dimension": self.dimension, "language": self.language or "english"}
@@ -182,7 +186,9 @@ class QdrantServerVectorStore(PointVectorStore):
         self.close()
 
     def _attach(self) -> None:
-        collection = Collection(self._server, self.collection_name, self._creation, tenants=self.tenant is not None)
+        shared = self.tenant is not None
+        name = self.collection_name + TENANTS if shared else self.collection_name
+        collection = Collection(self._server, name, self._creation, tenants=shared)
         wish = Wish(self.dimension, self.language, self.average_length, self.indexed_fields)
         self._here = ServerPoints(collection, wish, self.tenant)
         self._hold(self._here, wish)

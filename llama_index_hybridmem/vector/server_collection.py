@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SINCE = (1, 19)
 """The first server that counts document frequencies within a part of a collection, and takes a corpus to count in."""
+TENANTS = "-tenants"
+"""What the name of a collection of tenants has behind that of the store that they are tenants of."""
 _DOCUMENT_KEYS = ("doc_id", "ref_doc_id", "document_id")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -1,7 +1,6 @@
 """One store's points in a collection on a Qdrant server, all or one tenant's; knows no node and no filter tree.
 
-Of a tenant's store every search, scan, write and delete names the tenant. A read by id cannot; what that brings is
-looked at once more.
+Of a tenant's store every search, scan, write and delete names the tenant; what a read by id brings is looked through.
 """
 
 from __future__ import annotations

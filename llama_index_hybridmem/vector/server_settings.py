@@ -10,7 +10,7 @@ import qdrant_edge as edge
 from ..errors import StoreMismatchError
 from .files import Settings
 from .points import TENANT, WEIGHED
-from .server_collection import Collection
+from .server_collection import TENANTS, Collection
 from .server_wire import for_server
 from .writing import Wish
 
@@ -27,7 +27,8 @@ def settings_of(collection: Collection, wish: Wish, tenant: str | None) -> Setti
         None while there are no points.
 
     Raises:
-        StoreMismatchError: it is not like that, is no store of ours, or is shared by tenants and none is given.
+        StoreMismatchError: it is not like that, is no store of ours, or is shared by tenants though none is given, or
+            not shared though one is.
     """
     described = collection.describe()
     if described is None:
@@ -35,10 +36,9 @@ def settings_of(collection: Collection, wish: Wish, tenant: str | None) -> Setti
     dimension = collection.dimension(described)
     anyone = _carried(collection, None)
     if anyone is not None and (TENANT in anyone) != (tenant is not None):
-        kind = (
-            "is shared by tenants: say which with tenant=" if tenant is None else "is not shared by tenants: give none"
-        )
-        raise StoreMismatchError(f"collection {collection.name!r} {kind}, or take another collection")
+        base = collection.name.removesuffix(TENANTS)
+        kind = f"is shared by tenants: open {base!r} with tenant=" if tenant is None else "is not shared by tenants"
+        raise StoreMismatchError(f"collection {collection.name!r} {kind}, or take another collection_name")
     own = anyone if anyone is None or tenant is None else _carried(collection, only(tenant))
     if own is None:
         return None
