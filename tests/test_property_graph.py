@@ -43,10 +43,11 @@ from llama_index_hybridmem.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from llama_index_hybridmem.graph.cypher_rows import readable
 from llama_index_hybridmem.graph.retriever import EntityGraphRetriever
 from llama_index_hybridmem.graph.stores.base import Fact, GraphStore
 from llama_index_hybridmem.graph.stores.property_graph import PropertyGraphMemory
-from llama_index_hybridmem.graph.stores.property_graph_contents import name_key, readable
+from llama_index_hybridmem.graph.stores.property_graph_contents import name_key
 from llama_index_hybridmem.query_engine import HybridRouterQueryEngine
 from llama_index_hybridmem.vector.store import QdrantEdgeVectorStore
 

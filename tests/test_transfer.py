@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from test_graph_store import ENDS, FACTS, PASSAGES, dump, passage
 from llama_index_hybridmem import sample
 from llama_index_hybridmem.errors import IngestError, StoreError, StoreMismatchError, StoreUnavailableError
 from llama_index_hybridmem.graph import transfer
+from llama_index_hybridmem.graph.cypher_rows import readable
 from llama_index_hybridmem.graph.facts import read_facts
-from llama_index_hybridmem.graph.foreign import Foreign, readable
+from llama_index_hybridmem.graph.foreign import Foreign
 from llama_index_hybridmem.graph.portrait import portrait
 from llama_index_hybridmem.graph.search import GraphSearch
 from llama_index_hybridmem.graph.stores.base import Fact, Passage, PortableGraphStore
@@ -303,6 +305,26 @@ def test_a_graph_of_any_labels_becomes_facts_and_names(empty: SqliteGraphStore, 
     assert taken_over(neo4j, empty) == copied
 
 
+def test_further_names_of_a_node_are_facts(empty: SqliteGraphStore, neo4j: Neo4jAddress) -> None:
+    """Aliases tie what is asked about under one name to what is told under the other."""
+    neo4j.query("""
+        CREATE (a:Company {name: 'Northwind Devices', aliases: ['ND', 'northwind devices', '']})
+        CREATE (:Company {title: 'Orbit', also_known_as: 'The Sawmill; Orb'})
+        CREATE (:Company {aliases: ['Nobody']})
+        CREATE (:Chunk {id: 'c', text: 'A sawmill is where Northwind Devices began.'})-[:MENTIONS]->(a)
+    """)
+    copied = taken_over(neo4j, empty)
+    assert sorted(str(fact) for fact in empty.stated()[1]) == [
+        "Northwind Devices → also known as → ND",
+        "Orbit → also known as → Orb",
+        "Orbit → also known as → The Sawmill",
+    ]
+    assert {"nd", "orb", "the sawmill"} <= set(empty.stated()[0])
+    [found] = GraphSearch(empty).search("Who leads ND?").found
+    assert found.passage.node_id == "c"
+    assert taken_over(neo4j, empty) == copied
+
+
 def test_names_come_from_the_property_that_is_asked_for(empty: SqliteGraphStore, neo4j: Neo4jAddress) -> None:
     """Another order of name properties, whatever characters they have."""
     neo4j.query("CREATE (:A {name: 'n1', `the ``label`: 'Ada'})-[:KNOWS]->(:A {name: 'n2', `the ``label`: 'Bob'})")
@@ -380,6 +402,43 @@ def test_large_graphs_are_read_in_pages(
     assert (copied.passages, copied.names, copied.facts) == (50, 50, 49)
 
 
+def scans(server: Neo4jAddress, cypher: str, parameters: Any) -> bool:
+    """Whether a statement looks through the whole graph, by the server's own plan."""
+    from neo4j import GraphDatabase
+
+    def operators(plan: dict[str, Any]) -> set[str]:
+        return {plan["operatorType"].split("@")[0]}.union(*map(operators, plan.get("children", ())))
+
+    with GraphDatabase.driver(server.uri, auth=server.auth) as driver, driver.session(database=server.database) as s:
+        plan = s.run(f"EXPLAIN {cypher}", dict(parameters)).consume().plan
+    assert plan is not None
+    return any(operator.endswith("Scan") for operator in operators(plan))
+
+
+def test_a_graph_is_looked_through_once_for_each_kind(neo4j: Neo4jAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many pages there are: every further read seeks its rows by their ids."""
+    monkeypatch.setattr("llama_index_hybridmem.graph.foreign._PAGE", 5)
+    neo4j.query("""
+        UNWIND range(1, 20) AS i
+        CREATE (a:E {name: 'A' + i, alias: 'Z' + i})-[:NEXT]->(:E {name: 'B' + i})
+        CREATE (:Chunk {id: 'c' + i, text: 'Text ' + i})-[:HAS]->(a)
+    """)
+    scanning: list[bool] = []
+
+    def read(cypher: str, parameters: Any) -> list[list[Any]]:
+        scanning.append(scans(neo4j, cypher, parameters))
+        return line.read(cypher, parameters)
+
+    line, graph = foreign(neo4j)
+    graph = replace(graph, read=read)
+    with closing(line):
+        assert len(list(graph.chunks())) == 20
+        assert scanning == [True, False, False, False, False]
+        assert len(list(graph.entities())) == 40
+        assert len(list(graph.facts())) == 40
+        assert (scanning.count(True), scanning.count(False)) == (4, 4 + 8 + 4 + 4)
+
+
 # -- triples ----------------------------------------------------------------------------------------------------------
 
 
@@ -419,6 +478,8 @@ def test_other_json_is_refused(tmp_path: Path, text: str) -> None:
         ("isPartOf", "isPartOf"),
         ("Works_At", "Works_At"),
         ("_X", "_X"),
+        ("GEHÖRT_ZU", "gehört zu"),
+        ("IS A", "is a"),
     ],
 )
 def test_shouted_relations_are_spoken(relation: str, words: str) -> None:

@@ -16,7 +16,9 @@ from typing import Any
 TEXT_LIMIT = 4_000
 LIST_LIMIT = 200
 SCHEMA_LIMIT = 12_000
-_VECTOR_LENGTH = 64
+VECTOR_LENGTH = 32
+"""Numbers from which on a list is an embedding."""
+_LONGEST_ACRONYM = 3
 _VECTOR_TYPES = ["DoubleArray"], ["FloatArray"]
 
 
@@ -57,6 +59,22 @@ def as_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
+def is_vector(value: object) -> bool:
+    """Whether a property is an embedding, which nobody reads and nobody filters by."""
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) >= VECTOR_LENGTH
+        and all(isinstance(number, float) for number in value)
+    )
+
+
+def readable(relation: str) -> str:
+    """Write a relation's type as words where it is plainly shouted: "ACQUIRED_BY" as "acquired by"; "CEO" stays."""
+    core = relation.strip("_")
+    shouted = core.isupper() and ("_" in core or len(core) > _LONGEST_ACRONYM)
+    return " ".join(core.replace("_", " ").split()).lower() if shouted else relation
+
+
 def _read(value: Any) -> str | None:
     """Give a node, a relationship, a path, a date, a duration, a point or bytes for reading; None for the rest."""
     if isinstance(value, (bytes, bytearray)):
@@ -90,7 +108,7 @@ def _properties(value: Any) -> str:
 
 
 def _map(held: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(key): plain(value) for key, value in sorted(held.items(), key=_by_name) if not _is_vector(value)}
+    return {str(key): plain(value) for key, value in sorted(held.items(), key=_by_name) if not is_vector(value)}
 
 
 def _by_name(item: tuple[Any, Any]) -> str:
@@ -98,18 +116,10 @@ def _by_name(item: tuple[Any, Any]) -> str:
 
 
 def _list(values: list[Any]) -> Any:
-    if _is_vector(values):
+    if is_vector(values):
         return f"({len(values)} numbers)"
     more = [f"… {len(values) - LIST_LIMIT} more"] if len(values) > LIST_LIMIT else []
     return [*map(plain, values[:LIST_LIMIT]), *more]
-
-
-def _is_vector(value: object) -> bool:
-    return (
-        isinstance(value, (list, tuple))
-        and len(value) >= _VECTOR_LENGTH
-        and all(isinstance(number, float) for number in value)
-    )
 
 
 def _cut(text: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from llama_index.core.graph_stores.types import TRIPLET_SOURCE_KEY
 from llama_index.core.schema import TextNode
 
+from ..cypher_rows import readable
 from ..entities import normalise
 from .base import Fact, Passage
 from .property_graph_chunks import ChunkTexts, plain_metadata, serialised
@@ -84,11 +85,6 @@ def folded(name: str) -> str:
     """Write a folded name without accents, in plain width: what is typed for it on another keyboard."""
     bare = unicodedata.normalize("NFKD", name).translate(_ACCENTS)
     return unicodedata.normalize("NFC", bare).lower()
-
-
-def readable(label: str) -> str:
-    """Write a relation's label as words: "FOUNDED_BY" says "founded by"; a label that is no such constant stays."""
-    return label.replace("_", " ").strip().lower() if label.isupper() else label
 
 
 def _linked(
