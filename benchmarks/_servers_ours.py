@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from _servers_corpus import Corpus
 from _servers_peers import TOP_N, Arm
@@ -33,13 +34,11 @@ class TimedBolt(Bolt):
     reads = 0
     seconds = 0.0
 
-    def read(
-        self, cypher: str, parameters: Mapping[str, object] | None = None, *, timeout_s: float | None = None
-    ) -> list[Row]:
+    def read(self, *args: Any, **kwargs: Any) -> list[Row]:
         """Run one statement."""
         began = time.perf_counter()
         try:
-            return super().read(cypher, parameters, timeout_s=timeout_s)
+            return super().read(*args, **kwargs)
         finally:
             self.reads += 1
             self.seconds += time.perf_counter() - began

@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from servers.neo4j.server import Neo4jServer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,8 +32,8 @@ class Skipped(Exception):  # noqa: N818  # no error: something is not here
 
 
 @contextmanager
-def server(uri: str | None) -> Iterator[tuple[Address, Path | None]]:
-    """Give an empty Neo4j, emptied again afterwards, and its folder where that is known."""
+def server(uri: str | None) -> Iterator[tuple[Address, Neo4jServer | None]]:
+    """Give an empty Neo4j, emptied again afterwards, and the server itself where it is our own."""
     # The Neo4j of the tests is no part of the package: it is found beside this folder, in a checkout.
     sys.path.insert(0, str(ROOT / "tests"))
     from servers.neo4j.server import Neo4jAddress, Neo4jServer, NoNeo4jError
@@ -39,7 +43,7 @@ def server(uri: str | None) -> Iterator[tuple[Address, Path | None]]:
             password = os.environ.get("NEO4J_PASSWORD")
             auth = (os.environ.get("NEO4J_USERNAME", "neo4j"), password) if password else None
             found = Neo4jAddress(uri, auth, os.environ.get("NEO4J_DATABASE", "neo4j"))
-            home = None
+            own = None
             if found.query("MATCH (n) RETURN count(n)")[0][0]:
                 raise Skipped(
                     f"the database {found.database!r} of {uri} is not empty; name an empty one: NEO4J_DATABASE"
@@ -53,18 +57,18 @@ def server(uri: str | None) -> Iterator[tuple[Address, Path | None]]:
                 raise Skipped(f"no Neo4j: {error}") from error
             own.start()
             after.callback(own.stop)
-        yield Address(found.uri, found.auth, found.database), home
+        yield Address(found.uri, found.auth, found.database), own
 
 
-def size(address: Address, home: Path | None) -> int | None:
-    """Bytes that the database has on disk, transaction logs left out; None where its folder is not known."""
-    if home is None:
+def size(own: Neo4jServer | None) -> int | None:
+    """Bytes that the database has on disk, transaction logs left out; None for a server that is not ours to restart.
+
+    What was written reaches the store's files at a checkpoint; Neo4j makes one when it recovers from a kill.
+    """
+    if own is None:
         return None
-    from neo4j import GraphDatabase
-
-    with GraphDatabase.driver(address.uri, auth=address.auth) as driver:
-        driver.execute_query("CALL db.checkpoint()", database_=address.database)
-    return on_disk(home / "data" / "databases" / address.database)
+    own.restart()
+    return on_disk(own.home / "data" / "databases" / own.database)
 
 
 def on_disk(folder: Path, pattern: str = "*") -> int:

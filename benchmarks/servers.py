@@ -1,6 +1,6 @@
 """Retrieval from a Neo4j server: ours against neo4j-graphrag and LlamaIndex's property graph, same data, one run.
 
-    OMP_NUM_THREADS=1 python benchmarks/servers.py [--uri bolt://…] [--quick] [--data DIR] [--vectors FILE]
+    OMP_NUM_THREADS=1 python benchmarks/servers.py [--uri bolt://…] [--quick] [--data DIR]
 
 MuSiQue's 100 questions over 1,890 passages and their triples, in one Neo4j. Prints JSON lines: recall@5 with 95 %
 bootstrap intervals and ours minus theirs, paired; milliseconds of a question alone and of 16 clients at once, with the
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 DATA = Path(os.environ.get("HYBRIDMEM_DATA", ROOT / ".." / "shared" / "data"))
 NEEDED = ("neo4j", "neo4j_graphrag", "llama_index.graph_stores.neo4j", "qdrant_client", "torch")
 PACKAGES = ("llama-index-core", "neo4j", "neo4j-graphrag", "qdrant-client", "qdrant-edge-py", "torch")
+PARTS = ("compare", "size")
 CLIENTS = 16
 # -- musique100 ------------------------------------------------------------------------------------------------------
 
@@ -196,14 +197,15 @@ def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     builder, encoder = RememberingMiniLM(), MiniLMEmbedding()
     builder.remember(options.vectors)
-    with server(options.uri) as (address, home):
+    with server(options.uri) as (address, own):
         about = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
         say(about=about | {name: version(name) for name in PACKAGES} | {"load": round(os.getloadavg()[0], 1)})
         corpus, questions = musique(options.data, builder, 20 if options.quick else None)
         asked = [(row["question"], encoder.get_query_embedding(row["question"]), row["gold"]) for row in questions]
-        on_musique(address, corpus, asked, builder, encoder, options.quick)
-        if not options.quick:
-            at_size(address, home, union(options.data, builder), asked, builder, encoder)
+        if "compare" in options.parts:
+            on_musique(address, corpus, asked, builder, encoder, options.quick)
+        if "size" in options.parts and not options.quick:
+            at_size(address, own, union(options.data, builder), asked, builder, encoder)
         builder.keep(options.vectors)
         say(about={"load": round(os.getloadavg()[0], 1)})
 
@@ -221,6 +223,7 @@ def main() -> None:
     parser.add_argument("--uri", default=os.environ.get("NEO4J_URI"), help="a Neo4j with an empty database")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--quick", action="store_true", help="20 questions, no tuning, no large store")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="all by default")
     parser.add_argument("--vectors", type=Path, help="a file (.npz) that keeps encoded passages for the next run")
     try:
         run(parser.parse_args())
