@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import pytest
@@ -16,7 +18,9 @@ from test_transfer import fill
 
 from llama_index_hybridmem.cli.graph_places import Server, place
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.graph.stores.neo4j.store import Neo4jGraphStore
 from llama_index_hybridmem.graph.stores.sqlite import SqliteGraphStore
+from llama_index_hybridmem.manifest import tenant_folder
 
 
 @pytest.fixture(scope="module")
@@ -145,17 +149,54 @@ def test_a_foreign_graph_is_shown_and_imported(neo4j: Neo4jAddress, tmp_path: Pa
     assert run("graph", "show", "Eve", "-s", tmp_path / "new").code == 1
 
 
+def test_a_tenants_graph_goes_to_neo4j_and_comes_back(store: Path, neo4j: Neo4jAddress, tmp_path: Path) -> None:
+    """Where an index of the same tenant has it, on either side; no other tenant's, and not the graph beside them."""
+    there, root = address(neo4j), tmp_path / "root"
+    acme = tenant_folder(root, "Acme & Co")
+    acme.mkdir(parents=True)
+    shutil.copy(store / "graph.sqlite", acme)
+    exported = run("graph", "export", "--from", root, "--to", there, "--tenant", "Acme & Co", "--json").json
+    with closing(Neo4jGraphStore(neo4j.uri, database=neo4j.database, timeout_s=30)) as main:
+        assert main.tenant("Acme & Co").passage_count == exported["passages"] > 0
+        assert main.passage_count == 0
+    back = tmp_path / "back"
+    assert run("graph", "import", "--from", there, "--to", back, "--tenant", "Acme & Co", "--json").json == exported
+    with (
+        closing(SqliteGraphStore(store / "graph.sqlite")) as one,
+        closing(SqliteGraphStore(tenant_folder(back, "Acme & Co") / "graph.sqlite")) as other,
+    ):
+        assert dump(one) == dump(other)
+    shown = run("graph", "show", "DRAM", "--from", there, "--tenant", "Acme & Co")
+    assert shown.out == run("graph", "show", "DRAM", "-s", back, "--tenant", "Acme & Co").out != ""
+    for place_ in (there, back):
+        assert "o graph" in run("graph", "show", "DRAM", "--from", place_, "--tenant", "acme & co").err
+    neo4j.query("CREATE (:Person {name: 'Ada'})-[:KNOWS]->(:Person {name: 'Bob'})")
+    missing = run("graph", "import", "--from", there, "--to", back, "--tenant", "other")
+    assert (missing.code, "no graph of tenant 'other'" in missing.err) == (2, True)
+    assert not tenant_folder(back, "other").exists()
+
+
+def test_triples_and_files_of_tenants(tmp_path: Path) -> None:
+    """Triples go into a tenant's folder; a graph that is one file has no tenants."""
+    csv = written(tmp_path, {"f.csv": "subject,relation,object\nAda,met,Bob\n"}) / "f.csv"
+    assert run("graph", "import", "--from", csv, "--to", tmp_path / "new", "--tenant", "a").code == 0
+    assert (tenant_folder(tmp_path / "new", "a") / "graph.sqlite").is_file()
+    refused = run("graph", "show", "Ada", "-s", tmp_path / "new" / "graph.sqlite", "--tenant", "a")
+    assert (refused.code, "a store's folder has tenants" in refused.err) == (2, True)
+
+
 # -- servers that refuse ----------------------------------------------------------------------------------------------
 
 
 def test_a_dead_server_is_one_line(store: Path) -> None:
     """Nobody there: exit code 1, the address without the user's password, and what to look at."""
-    gone = f"bolt://ada:s3cret@127.0.0.1:{free_port()}/neo4j"
+    gone = f"bolt://ada:s3cret#?/@hush@127.0.0.1:{free_port()}/neo4j"
     for command in (["show", "x", "--from", gone], ["export", "--from", store, "--to", gone]):
         result = run("graph", *command)
         assert result.code == 1
         assert "is it running?" in result.err
         assert "s3cret" not in result.err + result.out
+        assert "hush" not in result.err + result.out
         assert "Traceback" not in result.err
         assert "stays in the shell's history" in result.err
 
@@ -222,6 +263,48 @@ def test_other_addresses_are_refused(named: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         place(named)
     assert "s3cret" not in str(refused.value)
+
+
+PASSWORDS = [
+    f"s3cr{sign}hush" for sign in ("#", "?", "/", "@", ":", "[", "]", "\\", "℀", " ", "&", "%", "é", "", "://")
+]
+
+
+@pytest.mark.parametrize("password", [*PASSWORDS, "12/s3cr", "12#s3cr", "#", "@@", ":", "//@"])
+def test_any_password_may_stand_in_an_address(password: str) -> None:
+    """As it is, up to the last @, or written with %; and without one in it the same place is found."""
+    expected = Server("bolt://h:7688", "ada", password, "db")
+    assert place(f"bolt://ada:{password}@h:7688/db") == expected
+    assert place(f"bolt://ada:{quote(password, safe='')}@h:7688/db") == expected
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+@pytest.mark.parametrize(
+    "address",
+    [
+        "neo4j://ada:{}@h:port",
+        "neo4j://ada:{}@h:7687/a/b",
+        "neo4j://ada:{}@h:7687/db?x=1",
+        "neo4j://ada:{}@h:7687#x",
+        "neo4j://ada:{}@",
+        "neo4j://a/da:{}@h",
+        "neo4j://ada:{}@[h",
+        "neo4j:/ada:{}@h",
+        "bolt+s:ada:{}@h",
+        "http://ada:{}@h",
+        "://ada:{}@h",
+    ],
+)
+def test_no_part_of_a_password_is_told(address: str, password: str) -> None:
+    """An address that cannot be read is told by its scheme and host, without what Python says of it."""
+    named = address.format(password)
+    with pytest.raises(ConfigurationError, match="expected neo4j://user@host:port/database") as refused:
+        place(named)
+    assert refused.value.__cause__ is refused.value.__context__ is None
+    result = run("graph", "show", "DRAM", "--from", named)
+    for part in ("s3cr", "hush"):
+        assert part not in result.out + result.err
+    assert result.code == 2
 
 
 def test_a_server_keeps_its_password_to_itself() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Look at the entity graph, and move it to a Neo4j server and back.")
 
 PASSWORD = "NEO4J_PASSWORD"
+_TRIPLES = (".csv", ".json", ".jsonl", ".ndjson")
 _ADDRESS = "neo4j://USER@HOST:PORT/DATABASE"
 
 PasswordEnv = Annotated[
@@ -28,6 +29,10 @@ PasswordEnv = Annotated[
 ]
 InDatabase = Annotated[
     str, typer.Option("--graph", metavar="NAME", help="Which of our graphs in that database, where it has several.")
+]
+Tenant = Annotated[
+    str | None,
+    typer.Option("--tenant", metavar="NAME", help="Whose part of the graph, on both sides; see docs/graph-cli.md."),
 ]
 NameProperty = Annotated[
     list[str] | None,
@@ -48,6 +53,7 @@ def show(
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the neighbourhood as SVG.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="The same as a page, with its tables.")] = None,
     graph: InDatabase = "main",
+    tenant: Tenant = None,
     name_property: NameProperty = None,
     foreign: Foreign = False,
     password_env: PasswordEnv = PASSWORD,
@@ -64,8 +70,8 @@ def show(
     from . import screen
     from .portrait_view import view
 
-    where = place(store, graph, password_env)
-    with screen.results_only(), _readable(where, name_property, foreign) as found:
+    where = place(store, graph, password_env, tenant=tenant)
+    with screen.results_only(), _readable(where, name_property, foreign or _is_theirs(where, tenant)) as found:
         known = portrait(found, entity, hops=hops)
         if known is None:
             raise RetrievalError(_unknown(entity, similar_names(found, entity)))
@@ -85,6 +91,7 @@ def import_(
     ],
     target: Annotated[str, typer.Option("--to", metavar="STORE", help="A store's folder.")],
     graph: InDatabase = "main",
+    tenant: Tenant = None,
     name_property: NameProperty = None,
     foreign: Foreign = False,
     password_env: PasswordEnv = PASSWORD,
@@ -97,16 +104,16 @@ def import_(
     from ..graph.facts import read_facts
     from ..graph.transfer import copy, take_over
 
-    into = place(target)
+    into = place(target, tenant=tenant)
     if isinstance(into, Server):
         raise ConfigurationError("--to names a store's folder; into a server goes hybridmem graph export")
-    where = place(source, graph, password_env)
-    if isinstance(where, Path) and where.suffix.lower() in (".csv", ".json", ".jsonl", ".ndjson"):
-        facts = read_facts(where)
+    if "://" not in source and Path(source).suffix.lower() in _TRIPLES:
+        facts = read_facts(source)
         with opened(into, new=True) as ours:
             _report(take_over(ours, facts=facts), source, target, as_json)
         return
-    if isinstance(where, Server) and (foreign or not _is_ours(where)):
+    where = place(source, graph, password_env, tenant=tenant)
+    if isinstance(where, Server) and (foreign or _is_theirs(where, tenant)):
         with opened(into, new=True) as ours, _progress(None) as step:
             copied = _take_over(where, ours, name_property, step)
     else:
@@ -124,6 +131,7 @@ def export(
     source: Annotated[str, typer.Option("--from", metavar="STORE", help="A store's folder.")],
     target: Annotated[str, typer.Option("--to", metavar="PLACE", help=f"{_ADDRESS}, or another store.")],
     graph: InDatabase = "main",
+    tenant: Tenant = None,
     password_env: PasswordEnv = PASSWORD,
     as_json: Json = False,
 ) -> None:
@@ -133,7 +141,7 @@ def export(
     """
     from ..graph.transfer import copy
 
-    where, into = place(source, graph, password_env), place(target, graph, password_env)
+    where, into = (place(named, graph, password_env, tenant=tenant) for named in (source, target))
     with opened(where) as ours, opened(into, new=True) as theirs, _progress(ours) as step:
         copied = copy(ours, theirs, step=step)
     _report(copied, source, target, as_json)
@@ -142,7 +150,7 @@ def export(
 @contextmanager
 def _readable(where: Path | Server, names: list[str] | None, foreign: bool) -> Iterator[PortableGraphStore]:
     """A graph of ours as it stands; a foreign one taken over into memory."""
-    if isinstance(where, Server) and (foreign or not _is_ours(where)):
+    if isinstance(where, Server) and foreign:
         from ..graph.stores.sqlite import SqliteGraphStore
 
         store = SqliteGraphStore()
@@ -157,12 +165,18 @@ def _readable(where: Path | Server, names: list[str] | None, foreign: bool) -> I
         yield found
 
 
-def _is_ours(where: Server) -> bool:
+def _is_theirs(where: Path | Server, tenant: str | None) -> bool:
+    """Whether a place is a server without the graph of ours that is asked for; a tenant's is never taken for theirs."""
+    if isinstance(where, Path):
+        return False
     line = bolt(where)
     try:
-        return bool(line.read("MATCH (s:HybridmemStore {name: $store}) RETURN 1", {"store": where.store}))
+        found = line.read("MATCH (s:HybridmemStore {name: $store}) RETURN 1", {"store": where.store})
     finally:
         line.close()
+    if not found and tenant is not None:
+        raise ConfigurationError(f"no graph of tenant {tenant!r} in {where}; what others wrote there: --foreign")
+    return not found
 
 
 def _take_over(where: Server, target: PortableGraphStore, names: list[str] | None, step: Step) -> Copied:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from ..errors import ConfigurationError
+from ..graph.stores.neo4j.schema import tenant_store
+from ..manifest import tenant_folder
 
 if TYPE_CHECKING:
     from ..graph.stores.base import PortableGraphStore
     from ..graph.stores.bolt import Bolt
 
 _SQLITE = ".sqlite"
-_SCHEMES = ("bolt", "neo4j")
+_SCHEME = re.compile(r"(?:bolt|neo4j)(?:\+s|\+ssc)?", re.IGNORECASE)
+_MEANT = re.compile(r"(?:bolt|neo4j)[+a-z]*:", re.IGNORECASE)
+_WHERE = re.compile(
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/?#:@\[\]]+)(?P<port>:[0-9]{1,5})?(?:/(?P<database>[\w.-]*)/?)?", re.ASCII
+)
 TIMEOUT_S = 30.0
-"""That a read of a server has: nobody's deadline hangs on it, and a foreign graph is searched through for each page."""
+"""That a read of a server has: nobody's deadline hangs on it, and a foreign graph is looked through as a whole."""
 
 
 @dataclass(frozen=True)
@@ -77,32 +84,45 @@ class Server:
         return getpass(f"Password of {self.username} at {self.uri}: ")
 
 
-def place(named: str, store: str = "main", password_variable: str | None = None) -> Path | Server:
+def place(
+    named: str, store: str = "main", password_variable: str | None = None, *, tenant: str | None = None
+) -> Path | Server:
     """Read where a graph is: `neo4j://user@host:port/database`, or a path.
+
+    A password in an address may hold any character, up to the last @; only a % is written %25.
 
     Args:
         named: by the user.
         store: which of our graphs in the database.
         password_variable: where the password is; None: it is not wanted.
+        tenant: whose part of the graph; None: the one beside all tenants'.
 
     Raises:
         ConfigurationError: an address of something else, or no password for it.
     """
-    if "://" not in named:
-        return Path(named)
-    try:
-        parts = urlsplit(named)
-        host = parts.hostname and f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError as error:
-        raise ConfigurationError(f"not an address of a server: {error}") from error
-    database = unquote(parts.path.strip("/"))
-    if parts.scheme.partition("+")[0] not in _SCHEMES or not host or "/" in database or parts.query or parts.fragment:
-        shown = f"{parts.scheme}://{host or ''}{port}{parts.path}"
-        raise ConfigurationError(f"{shown}: expected neo4j://user@host:port/database, or bolt:// or their +s forms")
-    username, password = (unquote(part) if part else None for part in (parts.username, parts.password))
-    server = Server(f"{parts.scheme}://{host}{port}", username, password, database or None, store)
+    if "://" not in named and not _MEANT.match(named):
+        return Path(named) if tenant is None else _tenant_place(Path(named), tenant)
+    scheme, _, rest = named.partition(":")
+    credentials, _, where = rest.removeprefix("//").rpartition("@")
+    username, colon, password = credentials.partition(":")
+    found = _WHERE.fullmatch(where)
+    if not (found and _SCHEME.fullmatch(scheme) and rest.startswith("//") and "/" not in username):
+        host = re.split(r"[^\w.-]", where, maxsplit=1)[0]  # and nothing else, which may be a part of a password
+        raise ConfigurationError(
+            f"{scheme}://{host}: expected neo4j://user@host:port/database, or bolt:// or their +s forms"
+        )
+    uri = f"{scheme.lower()}://{found['host'].lower()}{found['port'] or ''}"
+    name = store if tenant is None else tenant_store(store, tenant)
+    server = Server(
+        uri, unquote(username) or None, unquote(password) if colon else None, found["database"] or None, name
+    )
     return server.with_password(password_variable) if password_variable else server
+
+
+def _tenant_place(path: Path, tenant: str) -> Path:
+    if path.suffix == _SQLITE and not path.is_dir():
+        raise ConfigurationError(f"{path} is one graph; a store's folder has tenants")
+    return tenant_folder(path, tenant)
 
 
 def graph_file(path: Path) -> Path:
