@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ from llama_index_hybridmem.graph.retriever import EntityGraphRetriever
 from llama_index_hybridmem.graph.stores.base import Fact, GraphStore
 from llama_index_hybridmem.graph.stores.property_graph import PropertyGraphMemory
 from llama_index_hybridmem.graph.stores.property_graph_contents import name_key
+from llama_index_hybridmem.graph.stores.property_graph_loader import HANGING_LIMIT
 from llama_index_hybridmem.query_engine import HybridRouterQueryEngine
 from llama_index_hybridmem.vector.store import QdrantEdgeVectorStore
 
@@ -623,6 +625,47 @@ def test_readings_left_behind_do_not_overtake(moody: Moody) -> None:
     for thread in threads:
         thread.join(30)
     assert "zephyr" in ask(memory, QUESTION)
+
+
+def test_refreshing_a_hanging_store_costs_a_few_threads_at_most(moody: Moody) -> None:
+    """Readings that do not come back are counted; beyond the limit `refresh` says so at once, until they are back."""
+    memory = PropertyGraphMemory(Foreign(moody), check_s=None)
+    memory.refresh()
+    moody.gate.clear()
+    for _ in range(HANGING_LIMIT + 1):
+        with pytest.raises(StoreUnavailableError, match="not read within"):
+            memory.refresh(timeout_s=0.01)
+    threads = [thread for thread in threading.enumerate() if thread.name == "hybridmem-property-graph"]
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError, match="5 earlier readings have not come back"):
+            memory.refresh(timeout_s=0.01)
+    assert len(threads) == HANGING_LIMIT + 1
+    assert "zephyr" in ask(memory, QUESTION)
+    moody.gate.set()
+    for thread in threads:
+        thread.join(30)
+    memory.refresh()
+    assert memory._loader._hanging == 0
+
+
+def test_a_reading_that_is_just_over_does_not_count_as_hanging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However close a refresh comes to the end of the reading before: it is under way, or over, and nothing between."""
+    memory = PropertyGraphMemory(facts_only(("A", "KNOWS", "B")), check_s=None)
+    ending, refreshing, set_result = threading.Event(), threading.Event(), futures.Future.set_result
+
+    def slowly(future: futures.Future[Any], result: Any) -> None:
+        ending.set()
+        refreshing.wait(0.5)
+        set_result(future, result)
+
+    monkeypatch.setattr(futures.Future, "set_result", slowly)
+    first = threading.Thread(target=lambda: memory.passage_count)
+    first.start()
+    assert ending.wait(30)
+    memory.refresh()
+    refreshing.set()
+    first.join(30)
+    assert memory._loader._hanging == 0
 
 
 def test_the_graph_is_not_written_to(plain: PropertyGraphMemory) -> None:

@@ -68,8 +68,8 @@ class Loader(Generic[R, T]):
         self._number = 0  # of the attempt that brought the value
         self._attempts = 0
         self._checked_s = 0.0
-        self._attempt: _Attempt[T] | None = None
-        self._hanging = 0
+        self._attempt: _Attempt[T] | None = None  # the one under way
+        self._hanging = 0  # left behind and not yet over
         self._closed = False
 
     def value(self) -> T:
@@ -91,9 +91,17 @@ class Loader(Generic[R, T]):
         return value
 
     def reload(self, timeout_s: float | None = None) -> T:
-        """Load anew and wait for it; a load that is under way does not count, it may have begun before a change."""
+        """Load anew and wait for it; a load that is under way does not count, it may have begun before a change.
+
+        Raises:
+            StoreUnavailableError: too many loads have not come back, or this one has not in time.
+        """
         with self._lock:
             self._check_open()
+            if self._attempt is not None and self._hanging >= HANGING_LIMIT:
+                raise StoreUnavailableError(
+                    f"{self._name} is not read again: {self._hanging + 1} earlier readings have not come back"
+                )
             self._leave_behind()
         return self._awaited(self._begin(only_if_changed=False), timeout_s)
 
@@ -117,7 +125,7 @@ class Loader(Generic[R, T]):
         with self._lock:
             now_s = self._clock()
             running = self._attempt
-            if running is not None and not running.done.done():
+            if running is not None:
                 if now_s - running.began_s < self._timeout_s or self._hanging >= HANGING_LIMIT:
                     return running
                 self._leave_behind()
@@ -130,11 +138,11 @@ class Loader(Generic[R, T]):
         try:
             work.start()
         except RuntimeError as error:  # no thread to be had
-            attempt.done.set_exception(error)
+            self._settle(attempt, None, error)
         return attempt
 
     def _leave_behind(self) -> None:
-        if self._attempt is not None and not self._attempt.done.done():
+        if self._attempt is not None:
             self._hanging += 1
             self._attempt = None
 
@@ -145,13 +153,19 @@ class Loader(Generic[R, T]):
         except BaseException as raised:  # noqa: BLE001 - a thread's boundary: whoever waits gets it
             error = raised
             logger.warning("%s could not be read: %s", self._name, raised)
+        self._settle(attempt, value, error)
+
+    def _settle(self, attempt: _Attempt[T], value: T | None, error: BaseException | None) -> None:
+        """End an attempt, in one step for everybody who looks: until then it is under way, or counted as hanging."""
         with self._lock:
-            if self._attempt is not attempt and not self._closed:
+            if self._attempt is attempt:
+                self._attempt = None
+            elif not self._closed:
                 self._hanging -= 1
-        if error is not None:
-            attempt.done.set_exception(error)
-        else:
-            attempt.done.set_result(value)  # type: ignore[arg-type]  # without an error there is a value
+            if error is not None:
+                attempt.done.set_exception(error)
+            else:
+                attempt.done.set_result(value)  # type: ignore[arg-type]  # without an error there is a value
 
     def _loaded(self, attempt: _Attempt[T], only_if_changed: bool) -> T:
         state = self._state()
