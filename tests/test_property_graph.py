@@ -698,11 +698,25 @@ def test_arguments_that_cannot_be_used_are_refused_at_once() -> None:
     """No property graph store; a graph beyond the limit."""
     with pytest.raises(ConfigurationError, match="PropertyGraphStore, not str"):
         PropertyGraphMemory("bolt://localhost")  # type: ignore[arg-type]
-    with pytest.raises(StoreError, match=r"more than max_size \(2\)"):
+    with pytest.raises(StoreError, match=r"beyond max_size \(2\)"):
         PropertyGraphMemory(facts_only(("A", "KNOWS", "B")), max_size=2).refresh()
     for name in ("a`b", "", "x y", "n) DETACH DELETE n //"):
         with pytest.raises(ConfigurationError, match="no name of a property"):
             PropertyGraphMemory(SimplePropertyGraphStore(), aliases=[name], cypher=True)
+
+
+def test_max_size_holds_for_stores_without_counts(moody: Moody, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is counted by reading it is read no further than the limit, and a graph just within it is read whole."""
+    monkeypatch.setattr("llama_index_hybridmem.graph.stores.property_graph_reading.PAGE", 1)
+    nodes_, relations = len(moody.graph.nodes), len(moody.graph.relations)
+    with pytest.raises(StoreError, match=rf"{nodes_} or more nodes and relations are beyond max_size \(3\)"):
+        PropertyGraphMemory(Foreign(moody), max_size=3).refresh()
+    assert moody.asked == []
+    with pytest.raises(StoreError, match="beyond max_size"):
+        PropertyGraphMemory(Foreign(moody), max_size=nodes_ + 1).refresh()
+    assert 0 < len(moody.asked) < nodes_
+    whole = PropertyGraphMemory(Foreign(moody), max_size=nodes_ + relations)
+    assert whole.stats() == PropertyGraphMemory(Foreign(moody)).stats()
 
 
 def test_a_damaged_node_content_is_read_as_plain_properties(caplog: pytest.LogCaptureFixture) -> None:

@@ -50,7 +50,8 @@ class PropertyGraphMemory:
         cypher: whether the store's `structured_query` takes Cypher over LlamaIndex's labels (`__Entity__`, `Chunk`);
             None: for the stores of Neo4j, Memgraph and FalkorDB. Without, the graph is read by `get` and
             `get_triplets`; then only for `SimplePropertyGraphStore` changes are seen without `refresh()`.
-        max_size: nodes and relations beyond which the graph is not read.
+        max_size: nodes and relations beyond which the graph is not read; where only reading counts them, nodes come
+            first, all at once, and relations as far as the limit.
         check_s: seconds between two looks whether the graph has changed, None: never.
         timeout_s: seconds that reading the graph may take.
 
@@ -217,11 +218,11 @@ class PropertyGraphMemory:
         return reader_of(self._store, *self._how)
 
     def _read(self, reader: Reader) -> Contents:
-        size = sum(reader.counts() or ())
+        size = reader.size(self._max_size)
         if size > self._max_size:
             raise StoreError(
-                f"{size} nodes and relations are more than max_size ({self._max_size}); with the memory for them raise"
-                " it, else copy the graph into a store of ours (`hybridmem graph import`)"
+                f"{size} or more nodes and relations are beyond max_size ({self._max_size}); with the memory for them"
+                " raise it, else copy the graph into a store of ours (`hybridmem graph import`)"
             )
         contents = read(reader, self._texts)
         if contents.left_out:

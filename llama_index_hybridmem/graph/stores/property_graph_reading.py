@@ -73,10 +73,13 @@ Mention: TypeAlias = "tuple[str, str]"
 
 
 class Reader(Protocol):
-    """One reading of a graph, in this order."""
+    """One reading of a graph; `size` and what follows it in this order."""
 
     def counts(self) -> tuple[int, ...] | None:
         """Count nodes and relations; None where that is not cheap."""
+
+    def size(self, limit: int) -> int:
+        """Count nodes and relations in any case, by reading them if need be; it may stop beyond the limit."""
 
     def entities(self) -> Iterator[Entity]:
         """List every entity, each once."""
@@ -131,6 +134,10 @@ class CypherReader:
         """Count entities, chunks and relations."""
         counted = ("MATCH (n:`__Entity__`)", "MATCH (n:`Chunk`)", "MATCH ()-[n]->()")
         return tuple(self._rows(f"{pattern} RETURN count(n) AS n")[0]["n"] for pattern in counted)
+
+    def size(self, limit: int) -> int:
+        """Sum the counts."""
+        return sum(self.counts())
 
     def entities(self) -> Iterator[Entity]:
         """List every entity that is no document."""
@@ -201,6 +208,7 @@ class PlainReader:
         self._store = store
         self._aliases = aliases
         self._mentions = mentions
+        self._nodes: dict[str, LabelledNode] = {}
         self._triplets: list[Triplet] = []
 
     def counts(self) -> tuple[int, ...] | None:
@@ -210,10 +218,16 @@ class PlainReader:
         graph = self._store.graph
         return len(graph.nodes), len(graph.relations)
 
-    def entities(self) -> Iterator[Entity]:
-        """Read the whole graph, and list every entity that is no document."""
+    def size(self, limit: int) -> int:
+        """Read nodes and relations, and keep them for what follows; beyond the limit no more are asked for."""
+        if (counts := self.counts()) is not None and sum(counts) > limit:
+            return sum(counts)
         self._nodes = {node.id: node for node in self._store.get()}
-        self._triplets = list(self._read_triplets())
+        self._triplets = list(islice(self._read_triplets(), max(0, limit + 1 - len(self._nodes))))
+        return len(self._nodes) + len(self._triplets)
+
+    def entities(self) -> Iterator[Entity]:
+        """List every entity that is no document."""
         documents = {
             target.id
             for source, relation, target in self._triplets
