@@ -16,7 +16,7 @@ from llama_index.core.schema import QueryBundle
 
 from llama_index_hybridmem import EntityGraphRetriever, HybridMemoryIndex
 from llama_index_hybridmem.graph.stores.base import GraphStore
-from llama_index_hybridmem.graph.stores.bolt import Bolt, Row
+from llama_index_hybridmem.graph.stores.bolt import Bolt
 from llama_index_hybridmem.graph.stores.neo4j.store import Neo4jGraphStore
 from llama_index_hybridmem.graph.stores.property_graph import PropertyGraphMemory
 
@@ -34,7 +34,7 @@ class TimedBolt(Bolt):
     reads = 0
     seconds = 0.0
 
-    def read(self, *args: Any, **kwargs: Any) -> list[Row]:
+    def read(self, *args: Any, **kwargs: Any) -> list[list[Any]]:
         """Run one statement."""
         began = time.perf_counter()
         try:
