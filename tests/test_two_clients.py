@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import json
 import socket
@@ -117,6 +118,7 @@ def test_writes_from_both_sides(store: Any) -> None:
     runs(sided.adelete_nodes([NODES[1].node_id]))
     assert texts(runs(sided.aget_nodes())) == {"row"}
     assert sided.collection_name == store.collection_name
+    assert texts(copy.copy(sided).get_nodes()) == texts(runs(copy.copy(sided).aget_nodes())) == {"row"}
 
 
 @contextmanager

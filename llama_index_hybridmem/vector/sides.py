@@ -72,6 +72,8 @@ class _Wrapped:
         self._store = store
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_store" or name.startswith("__"):  # a copy is asked for these before it has anything
+            raise AttributeError(name)
         return getattr(self._store, name)
 
 
