@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -149,6 +150,22 @@ def test_a_client_of_the_app_is_told_the_deadline() -> None:
         store.client.ask("scroll", {"collection_name": "c"})
     assert asked == [2, None]
     client.close()
+
+
+def test_of_both_clients_the_one_is_asked_that_can_be_cancelled() -> None:
+    """A twin of the async one; in local mode, where there is nothing to cancel and no twin, the blocking one."""
+    dead = qdrant_client.QdrantClient(f"http://127.0.0.1:{free_port()}", check_compatibility=False)
+    with answering(403, b"{}") as url:
+        aclient = qdrant_client.AsyncQdrantClient(url, check_compatibility=False)
+        with QdrantServerVectorStore("c", client=dead, aclient=aclient) as store:
+            assert type(failure(store)) is StoreAccessError
+    dead.close()
+    client, aclient = qdrant_client.QdrantClient(":memory:"), qdrant_client.AsyncQdrantClient(":memory:")
+    with QdrantServerVectorStore("c", client=client, aclient=aclient) as store:
+        store.add(corpus(2))
+    assert client.count("c").count == 2
+    client.close()
+    asyncio.run(aclient.close())
 
 
 def test_errors_by_their_text() -> None:

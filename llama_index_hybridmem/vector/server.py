@@ -43,7 +43,7 @@ class QdrantServerVectorStore(PointVectorStore):
         api_key: of the server; never shown or serialised.
         client: a blocking client.
         aclient: an async client; where it speaks to a server, another with its settings is made, since it belongs to
-            your event loop.
+            your event loop. Of both clients this one is asked, as its calls can be cancelled.
         tenant: whose nodes these are, in the collection that tenants share; every read, write and delete names it, and
             neither hits nor scores depend on what others have stored. Keyword search by tenant needs Qdrant 1.19.
         dimension: floats per vector; None: that of the store, or of the first vector.
@@ -52,7 +52,7 @@ class QdrantServerVectorStore(PointVectorStore):
             first `add`. Say it where several processes start to fill a store at once.
         indexed_fields: metadata fields whose numbers are compared by `<` and `>`, indexed when the store is made. So
             are those of the first nodes, except a tenant's.
-        timeout_s: seconds a read has, less where the work under way has less left. A client of yours keeps its own.
+        timeout_s: seconds a read has, less where the work under way has less left. A blocking client keeps its own.
         write_timeout_s: seconds a write has.
         on_disk: whether a new collection keeps its vectors on disk.
         hnsw_config: of a new collection; None: Qdrant's defaults, in a collection of tenants a graph for each tenant.

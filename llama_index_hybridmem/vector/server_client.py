@@ -160,11 +160,13 @@ def client_of(
     """Give the client for whatever the app has: an address, a blocking client, an async one, or both.
 
     An async client that speaks to a server is bound to the app's event loop, so another with its settings is made here.
+    Of both that one is asked, as its calls can be cancelled.
     """
-    if client is not None:
+    asked_as_it_is = aclient is not None and (is_local(aclient) or not hasattr(aclient, "init_options"))
+    if client is not None and (aclient is None or asked_as_it_is):
         return AppClient(client)
     limits = timeout_s, write_timeout_s
-    if aclient is not None and (is_local(aclient) or not hasattr(aclient, "init_options")):
+    if asked_as_it_is:
         return LoopClient(lambda: aclient, *limits, is_local=is_local(aclient), ours=False)
     settings = (
         dict(aclient.init_options) if aclient is not None else {"url": url, "api_key": api_key, **(options or {})}
