@@ -26,6 +26,7 @@ from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError, 
 from llama_index_hybridmem.vector.migration import JOURNAL, Migration, migrate
 from llama_index_hybridmem.vector.point_store import PointVectorStore
 from llama_index_hybridmem.vector.server import QdrantServerVectorStore
+from llama_index_hybridmem.vector.server_client import LoopClient
 from llama_index_hybridmem.vector.store import QdrantEdgeVectorStore
 
 qdrant_client = pytest.importorskip("qdrant_client", reason="needs the extra 'qdrant'")
@@ -248,6 +249,32 @@ def test_what_would_be_mixed_up_is_refused(source: QdrantEdgeVectorStore, place:
             migrate(source, server, journal)
 
 
+def test_a_number_of_many_digits_is_no_damage(place: Place, tmp_path: Path) -> None:
+    """The embedded engine may lose a number's last bit; the copy is whole all the same, and the node has its number."""
+    numbers = [0.49649365599282835, [0.17151709517771863, "a"], {"deep": 0.09168312261651779}]
+    nodes = [make_node(f"n{i}", "flash", unit(i), None, {"number": number}) for i, number in enumerate(numbers)]
+    with place.store() as server, small_store() as embedded:
+        server.add(nodes)
+        assert migrate(server, embedded, tmp_path / JOURNAL).repaired == 0
+        assert [node.metadata["number"] for node in embedded.get_nodes(["n0", "n1", "n2"])] == numbers
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_merged_nodes_are_weighed_as_those_that_were_there(place: Place, tmp_path: Path, back: bool) -> None:
+    """Two stores with two average lengths become one with one: it scores as if all had been added to the target."""
+    theirs = [make_node(f"theirs{i}", "flash memory", unit(i)) for i in range(3)]
+    with small_store(average_length=40.0) as embedded, place.store(average_length=5.0) as server:
+        source, target, average = (server, embedded, 40.0) if back else (embedded, server, 5.0)
+        source.add(NODES, window_embeddings=WINDOWS)
+        target.add(theirs)
+        report = migrate(source, target, tmp_path / JOURNAL, merge=True)
+        assert (report.points, report.repaired, report.others) == (len(NODES), 0, 3)
+        assert target.stats()["average_length"] == average
+        with small_store(average_length=average) as alone:
+            alone.add([*theirs, *NODES], window_embeddings=WINDOWS)
+            assert_alike(alone, target)
+
+
 def _name(place: Place) -> str:
     return f"{place.options['url']} {place.collection}" if place.kind == "url" else place.collection
 
@@ -273,6 +300,13 @@ def opened(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...
 
     monkeypatch.setattr(migrate_command, "open_server", open_server)
     return told
+
+
+def test_the_command_gives_a_slow_line_time() -> None:
+    """A page of points takes longer than a search may: the limits of a copy are minutes, not those of a question."""
+    with migrate_command.open_server("http://localhost:1", "c", None, None) as store:
+        assert isinstance(store.client, LoopClient)
+        assert min(store.client._limits) >= 60
 
 
 def test_the_command_there_and_back(

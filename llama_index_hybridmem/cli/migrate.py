@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 KEY = "QDRANT_API_KEY"
 COLLECTION = "hybridmem"
+TIMEOUT_S = 120.0
+"""Seconds a read or write has: nobody waits for an answer, and a page of points with windows may have 40 MB."""
 
 
 def migrate(
@@ -29,7 +31,7 @@ def migrate(
     ] = None,
     source: Annotated[str | None, typer.Option("--from", metavar="URL", help="The server to copy from.")] = None,
     collection: Annotated[str, typer.Option(metavar="NAME", help="On the server.")] = COLLECTION,
-    tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Whose part of the collection it is.")] = None,
+    tenant: Annotated[str | None, typer.Option(metavar="NAME", help="A tenant of the store there.")] = None,
     api_key_env: Annotated[
         str, typer.Option(metavar="VAR", help="The environment variable that holds the server's API key.")
     ] = KEY,
@@ -58,7 +60,9 @@ def open_server(url: str, collection: str, tenant: str | None, api_key: str | No
     """Open a store on a server."""
     from ..vector.server import QdrantServerVectorStore
 
-    return QdrantServerVectorStore(collection, url=url, api_key=api_key, tenant=tenant)
+    return QdrantServerVectorStore(
+        collection, url=url, api_key=api_key, tenant=tenant, timeout_s=TIMEOUT_S, write_timeout_s=TIMEOUT_S
+    )
 
 
 def vector_folder(folder: Path) -> Path:

@@ -120,12 +120,9 @@ class Writer:
         with self._points.lock:
             self._points.settings = changed  # in memory: nodes that are added meanwhile are weighed by the new average
         encoder = self.encoder()
-        self._points.revise((cast(UUID, record.id), self._weighed(encoder, record)) for record in self._records(True))
+        self._points.revise((cast(UUID, record.id), weighed(encoder, record)) for record in self._records(True))
         self._points.amend(changed)
         return changed.average_length
-
-    def _weighed(self, encoder: Bm25Encoder, record: Record) -> dict[str, edge.NamedVector]:
-        return {SPARSE: sparse_vector(encoder, text_of(to_node(content(record))))}
 
     def _records(self, keys: bool | list[str]) -> Iterator[Record]:
         if self._points.settings is not None:
@@ -186,6 +183,11 @@ def number_fields(nodes: Iterable[BaseNode]) -> list[str]:
                 if len(found) == NUMBER_FIELDS:
                     return list(found)
     return list(found)
+
+
+def weighed(encoder: Bm25Encoder, record: Record) -> dict[str, edge.NamedVector]:
+    """The keyword vector of a stored node, by the engine's name, as an encoder weighs it."""
+    return {SPARSE: sparse_vector(encoder, text_of(to_node(content(record))))}
 
 
 def sparse_vector(encoder: Bm25Encoder, text: str) -> edge.SparseVector:
