@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,9 @@ T = TypeVar("T")
 
 _SCHEMES = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
 _FAREWELL_S = 1.0
+_POOL = 100
+"""Connections that the driver holds at most, by its own default."""
+_PAUSES_S = (0.1, 0.3, 1.0)
 _REFUSALS = ("Neo.ClientError.Security.", "Neo.ClientError.Database.DatabaseNotFound")
 _TOO_SLOW = "Neo.ClientError.Transaction.TransactionTimedOut"
 
@@ -80,6 +84,8 @@ class Bolt:
         self._options = driver_options
         self._lock = threading.Lock()
         self._line: Line | None = None
+        pool = int(driver_options.get("max_connection_pool_size", _POOL))
+        self._writers = threading.BoundedSemaphore(max(1, pool // 2))  # each may read on a second connection meanwhile
         self._closed = False
 
     def __repr__(self) -> str:
@@ -142,12 +148,17 @@ class Bolt:
                 server has committed.
         """
         limit = self._limit(self.write_timeout_s)
-        session, transaction = self._run(lambda line: begin(line, self.database), limit)
+        if not self._writers.acquire(timeout=limit):
+            raise StoreUnavailableError(f"{self._place} was not asked: other writes took {limit:.2g} s; try again")
         try:
-            yield Transaction(self, transaction)
-            self._commit(transaction)
+            session, transaction = self._run(lambda line: begin(line, self.database), self._limit(self.write_timeout_s))
+            try:
+                yield Transaction(self, transaction)
+                self._commit(transaction)
+            finally:
+                self._part(session, transaction)
         finally:
-            self._part(session, transaction)
+            self._writers.release()
 
     def _commit(self, transaction: AsyncTransaction) -> None:
         try:
@@ -158,10 +169,25 @@ class Bolt:
             ) from error
 
     def schema(self, statements: list[str]) -> None:
-        """Run statements that change indexes or constraints, each in a transaction of its own."""
+        """Run statements that change indexes or constraints, each in a transaction of its own.
+
+        Who makes the same at the same moment is in the way: a deadlock, or "already exists" despite IF NOT EXISTS.
+        """
         for statement in statements:
-            with self.writing() as transaction:
-                transaction.run(statement)
+            for pause_s in _PAUSES_S:
+                try:
+                    self._run_alone(statement)
+                    break
+                except StoreError as error:
+                    if not _is_collision(error):
+                        raise
+                    time.sleep(pause_s)
+            else:
+                self._run_alone(statement)
+
+    def _run_alone(self, statement: str) -> None:
+        with self.writing() as transaction:
+            transaction.run(statement)
 
     def close(self) -> None:
         """Close every connection and end the thread; further calls raise StoreClosedError. Closing twice is fine."""
@@ -218,16 +244,10 @@ class Bolt:
             return StoreUnavailableError(f"{self._place} did not answer within {limit_s:.2g} s: is it up?")
         if code.startswith(_REFUSALS) or isinstance(error, exceptions.AuthError):
             return StoreAccessError(f"{self._place} refuses us: {told(error)}; check user, password, role and database")
-        if isinstance(error, (exceptions.NotALeader, exceptions.ForbiddenOnReadOnlyDatabase)):
-            advice = "give a cluster's address as neo4j://, which leads to the member that does"
-            return StoreUnavailableError(f"{self._place} takes no writes: {told(error)}; {advice}")
-        if isinstance(error, exceptions.TransientError):  # a deadlock, no memory left, a leader that has changed
-            return StoreUnavailableError(f"{self._place} cannot do it now: {told(error)}; try again")
         if isinstance(error, exceptions.ConfigurationError):
             return ConfigurationError(f"{self._place}: {told(error)}")
-        lost = (exceptions.ServiceUnavailable, exceptions.SessionExpired, OSError)
-        if isinstance(error, lost):
-            return StoreUnavailableError(f"{self._place} cannot be reached: {told(error)}; is it running?")
+        if passing := _passing(error):
+            return StoreUnavailableError(f"{self._place} {passing[0]}: {told(error)}; {passing[1]}")
         if isinstance(error, UnicodeEncodeError):
             return StoreError(f"{self._place}: text holds a lone surrogate, which no server takes: {error}")
         return StoreError(f"{self._place}: {told(error)}")
@@ -247,6 +267,24 @@ def _check(uri: str) -> None:
             f"no address of a Neo4j server{f' ({scheme}://…)' if place else ''}: expected bolt://host:port or "
             "neo4j://host:port, and user, password and database as arguments of their own"
         )
+
+
+def _passing(error: Exception) -> tuple[str, str] | None:
+    """Say what happened and what to do, where the same call may succeed later."""
+    from neo4j import exceptions
+
+    if isinstance(error, (exceptions.NotALeader, exceptions.ForbiddenOnReadOnlyDatabase)):
+        return "takes no writes", "give a cluster's address as neo4j://, which leads to the member that does"
+    if isinstance(error, exceptions.TransientError):  # a deadlock, no memory left, a leader that has changed
+        return "cannot do it now", "try again"
+    if isinstance(error, (exceptions.ServiceUnavailable, exceptions.SessionExpired, OSError)):
+        return "cannot be reached", "is it running?"
+    return None
+
+
+def _is_collision(error: StoreError) -> bool:
+    code = str(getattr(error.__cause__, "code", None) or "")
+    return code.startswith(("Neo.TransientError.Transaction.", "Neo.ClientError.Schema."))
 
 
 class Transaction:
