@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from ....errors import FilterError
 from ....filters import LIST_OPS, TEXT_OPS, Condition, Filter, Group, Op, elements
+from .schema import is_whole
 
 _ORDER = {Op.GT: ">", Op.GTE: ">=", Op.LT: "<", Op.LTE: "<="}
 _NEGATED = {Op.NE: Op.EQ, Op.NIN: Op.IN}
@@ -122,7 +123,7 @@ def _joined(parts: Sequence[str], connective: str) -> str:
 
 def _property(kind: str, key: str) -> str:
     """Name the property of a field; what no property name can be, or is overlong, is hashed."""
-    if "\0" in key or len(key) > _LONGEST_NAME:
+    if "\0" in key or len(key) > _LONGEST_NAME or not is_whole(key):
         key = f"#{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}"
     return f"{kind}:{key}"
 

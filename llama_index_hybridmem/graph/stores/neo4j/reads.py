@@ -13,7 +13,7 @@ from ..base import Fact, Ids, Link, Links, Name, NameRule, Passage, StoredPassag
 from ..bm25 import bm25
 from ..bolt import Bolt
 from .conditions import Conditions
-from .schema import Schema, key_of
+from .schema import Schema, key_of, keys_of
 from .tables import NO_PASSAGE, words_of
 
 NAME = "[n.id, n.name, n.df, n.case, n.given]"
@@ -171,7 +171,8 @@ class Neo4jReads:
             (node_id, bm25(words_of(words), length, frequencies, passages, total))
             for passages, total, node_id, words, length in rows
         ]
-        return sorted(scored, key=lambda hit: (-hit[1], hit[0]))[:top_k]
+        found = [hit for hit in scored if hit[1] > 0]  # Lucene finds overlong words by their pieces, too
+        return sorted(found, key=lambda hit: (-hit[1], hit[0]))[:top_k]
 
     def sample(self, count: int) -> list[str]:
         """List the first node ids in alphabetical order; ids that are UUIDs make that a random sample."""
@@ -273,15 +274,6 @@ def shares(marks: Mapping[str, Any]) -> tuple[float, float]:
     """Give capital share and long share; see `GraphStore`."""
     capital = marks["upper"] / marks["total"] if marks["total"] else 1.0
     return capital, marks["long"] / marks["passages"] if marks["passages"] else 0.0
-
-
-def keys_of(texts: Iterable[str]) -> list[str]:
-    """Give the keys of texts, each once; without those that hold half a character, which no server takes."""
-    return list(dict.fromkeys(key_of(text) for text in texts if _whole(text)))
-
-
-def _whole(text: str) -> bool:
-    return text.encode("utf-8", "ignore").decode() == text
 
 
 def name_of(cells: Sequence[Any]) -> Name:

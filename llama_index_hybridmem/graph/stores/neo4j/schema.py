@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,6 +27,7 @@ from ....errors import ConfigurationError
 VERSION = 1
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _PLAIN = re.compile(r"[^a-z0-9]+")
+_HASHED = re.compile(r".{64}…[0-9a-f]{64}", re.DOTALL)
 _LONGEST_KEY = 512
 """Bytes of an indexed text; Neo4j refuses values of more than about 8,000."""
 
@@ -100,9 +102,20 @@ _INDEXED = (("P", "doc_key"), ("N", "head"), ("F", "passage"), ("F", "subject_ke
 
 def key_of(text: str) -> str:
     """Give what a text is found by: itself, or where it is too long for an index, its beginning and a hash."""
-    if len(text) * 4 <= _LONGEST_KEY or len(text.encode("utf-8", "surrogatepass")) <= _LONGEST_KEY:
+    short = len(text) * 4 <= _LONGEST_KEY or len(text.encode("utf-8", "surrogatepass")) <= _LONGEST_KEY
+    if short and not _HASHED.fullmatch(text):  # or it would be found by another's key
         return text
     return f"{text[:64]}…{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def keys_of(texts: Iterable[str]) -> list[str]:
+    """Give the keys of texts, each once; without those that hold half a character, which no server takes."""
+    return list(dict.fromkeys(key_of(text) for text in texts if is_whole(text)))
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text holds no half of a character."""
+    return text.encode("utf-8", "ignore").decode() == text
 
 
 def tenant_store(store: str, tenant: str) -> str:

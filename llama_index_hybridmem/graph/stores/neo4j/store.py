@@ -68,6 +68,11 @@ class Neo4jGraphStore(Neo4jReads):
         """Where the store lies; part of a pipeline's cache key."""
         return f"{self.bolt.uri}/{self.bolt.database or ''}#{self.schema.store}"
 
+    @property
+    def name(self) -> str:
+        """The store's name within its database."""
+        return self.schema.store
+
     def tenant(self, name: str) -> Neo4jGraphStore:
         """Give a tenant's own store on the same connection: nothing in one changes any result or score of another."""
         store = tenant_store(self.schema.store, name)

@@ -13,7 +13,7 @@ from ...entities import Gazetteer, words
 from ..bolt import Transaction
 from ..linking import Change, FactRow, LinkRow, Removed, Row, Written
 from .conditions import fields_of
-from .schema import Schema, key_of
+from .schema import Schema, key_of, keys_of
 
 Search = Callable[[str, Mapping[str, object]], list[list[Any]]]
 
@@ -45,7 +45,7 @@ class Neo4jTables:
 
     def find(self, node_ids: Iterable[str], doc_ids: Iterable[str]) -> list[tuple[int, str, str]]:
         """Look up passages by node id or document id: (number, node id, digest)."""
-        wanted = {"key": list(map(key_of, node_ids)), "doc_key": list(map(key_of, doc_ids))}
+        wanted = {"key": keys_of(node_ids), "doc_key": keys_of(doc_ids)}
         found = {
             row[0]: (row[0], row[1], row[2])
             for field, keys in wanted.items()

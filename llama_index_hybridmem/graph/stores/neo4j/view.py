@@ -16,8 +16,8 @@ from ....filters import Filter
 from ...entities import spans_of, terms
 from ..base import Ids, Link, Links, Name, NameRule, Push, StoredPassage
 from .foresight import QUESTION, READING, SEEDS, WALK
-from .reads import Neo4jReads, keys_of, links_in, links_of, marks_of, name_of, shares
-from .schema import key_of
+from .reads import Neo4jReads, links_in, links_of, marks_of, name_of, shares
+from .schema import key_of, keys_of
 from .tables import NO_PASSAGE
 
 RARE_DF = 100
@@ -102,8 +102,10 @@ class Neo4jView(Neo4jReads):
             min_case=rule.min_case,
         )
         for number, node_id, out, common in found[0][0]:
-            self._learn(number, node_id, common)
+            self._node_ids[number], self._common_links[number] = node_id, common
             self._out[number] = out
+            if number not in passages:  # reached over links, so through the filter, which nobody applied to those
+                self._numbers[node_id] = number
         for number, df, back, ties in found[0][1]:
             self._ties[number] = sorted({(end, end_df) for end, end_df in ties})
             if back is not None:
@@ -115,11 +117,6 @@ class Neo4jView(Neo4jReads):
         for number, node_id, title, text, node, links in self.rows(READING, ids=wanted) if wanted else ():
             self._loaded[number] = StoredPassage(number, node_id, title, text, node)
             self._links[number] = links_in(links)
-
-    def _learn(self, passage: int, node_id: str, common: list[list[Any]]) -> None:
-        self._node_ids[passage] = node_id
-        self._numbers[node_id] = passage
-        self._common_links[passage] = common
 
     # -- the store's reads --------------------------------------------------------------------------------------------
 
@@ -167,7 +164,7 @@ class Neo4jView(Neo4jReads):
             rare = [node_id for number, node_id in self._node_ids.items() if number not in self._common_links]
             keys, common = keys_of([*unknown, *rare]), list(self._common)
             for passage, node_id, links in self.rows(SEEDS, keep, keys=keys, common=common):
-                self._learn(passage, node_id, links)
+                self._node_ids[passage], self._numbers[node_id], self._common_links[passage] = node_id, passage, links
         known = ((node_id, self._numbers[node_id]) for node_id in node_ids)
         return {node_id: number for node_id, number in known if number is not None}
 
