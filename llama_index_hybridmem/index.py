@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -145,6 +146,7 @@ class HybridMemoryIndex:
             "transformations": transformations, "kg_extractors": kg_extractors, "extract_entities": extract_entities,
         }  # fmt: skip
         given = Given(vector_store, graph_store)
+        given.check_alike()
         folder = Path(persist_dir) if persist_dir is not None else None
         if folder is not None and (folder / FILE).exists():
             index = cls._reopen(folder, encoder, given, options)
@@ -396,7 +398,7 @@ class HybridMemoryIndex:
         """
         from .retriever import HybridRetriever
 
-        named = memory_stores(self, stores, similarity_top_k, weights or {}, filters, hops, deadline_s)
+        named = memory_stores(self._open(), stores, similarity_top_k, weights or {}, filters, hops, deadline_s)
         return HybridRetriever(
             named, mode=mode, similarity_top_k=similarity_top_k, embed_model=self.embed_model, **kwargs
         )
@@ -453,11 +455,12 @@ class HybridMemoryIndex:
     def _open_tenant(self, name: str) -> HybridMemoryIndex:
         place = tenant_folder(self.folder or Path(), name)  # checks the name in memory, too
         given = self._given.tenant(name)
+        manifest = replace(self.manifest, served=given.served)
         if self.folder is None:
-            return self._create(None, self.embed_model, self.manifest, given, self._options)
+            return self._create(None, self.embed_model, manifest, given, self._options)
         if (place / FILE).exists():
             return self._reopen(place, self.embed_model, given, self._options)
-        return self._create(place, self.embed_model, self.manifest, given, self._options)
+        return self._create(place, self.embed_model, manifest, given, self._options)
 
     def stats(self) -> dict[str, Any]:
         """Describe the store, JSON-safe: counts, bytes, encoder, drift of the keyword statistics."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,7 +32,8 @@ class Manifest:
         chunk_tokens: most tokens a node has, None where the caller brought transformations or nodes.
         use_titles: whether titles are names in the graph.
         versions: of this package and of the engines, when the store was made.
-        served: the memories ("vector", "graph") that do not lie in the folder but where the app says.
+        served: the memories ("vector", "graph") that do not lie in the folder but where the app says, and the names of
+            collection and graph there.
         format: of this file.
     """
 
@@ -42,11 +43,10 @@ class Manifest:
     use_titles: bool = True
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
-    served: tuple[str, ...] = ()
+    served: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Note the versions at hand when none are given; lists of JSON become what they were."""
-        object.__setattr__(self, "served", tuple(self.served))
+        """Note the versions at hand when none are given."""
         if not self.versions:
             object.__setattr__(self, "versions", installed_versions())
 
@@ -101,15 +101,20 @@ class Manifest:
                 "open it with that one, or ingest anew"
             )
 
-    def check_served(self, served: Collection[str], folder: Path) -> None:
+    def check_served(self, served: Mapping[str, str], folder: Path) -> None:
         """Refuse other stores on servers than the index was made with: the rest would lie in two places.
 
         Raises:
-            ConfigurationError: names what is missing or too much.
+            ConfigurationError: names both.
         """
-        if set(served) != set(self.served):
-            expected = " and ".join(f"{name}_store" for name in self.served) or "no store of yours"
-            raise ConfigurationError(f"{folder} was made with {expected}; open it with the same")
+        if dict(served) != self.served:
+            raise ConfigurationError(
+                f"{folder} was made with {_listed(self.served)}, not with {_listed(served)}; open it with the same"
+            )
+
+
+def _listed(served: Mapping[str, str]) -> str:
+    return " and ".join(f"{memory}_store {name!r}" for memory, name in sorted(served.items())) or "no store of yours"
 
 
 def check_parts(folder: Path, served: Collection[str] = ()) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, StoreMismatchError
 from .graph.stores.base import PortableGraphStore
 from .graph.stores.sqlite import SqliteGraphStore
 from .manifest import GRAPH, VECTOR, Manifest
@@ -26,6 +26,17 @@ class _TenantGraph(Protocol):
     def tenant(self, name: str) -> PortableGraphStore: ...
 
 
+_WRITTEN_BY = ("replace", "delete", "await_writes", "export_passages")
+_LOOKED_AT = 8
+"""Passages by which two stores are told to belong together."""
+
+
+def _name(store: object) -> str:
+    tenant = getattr(store, "tenant", None)
+    name = str(getattr(store, "collection_name", None) or getattr(store, "name", None) or type(store).__name__)
+    return f"{name}/{tenant}" if isinstance(tenant, str) else name
+
+
 @dataclass(frozen=True)
 class Given:
     """Stores that an app brings along, on servers say, and closes itself.
@@ -38,10 +49,40 @@ class Given:
     vector: PointVectorStore | None = None
     graph: PortableGraphStore | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot stand in for an embedded store."""
+        if self.vector is not None and not isinstance(self.vector, PointVectorStore):
+            raise ConfigurationError(
+                f"vector_store takes a QdrantServerVectorStore, not a {type(self.vector).__name__}; an app that has a "
+                "vector index of its own uses HybridMemoryIndex.from_existing"
+            )
+        if self.graph is not None and not all(hasattr(self.graph, method) for method in _WRITTEN_BY):
+            raise ConfigurationError(
+                f"graph_store takes a Neo4jGraphStore, not a {type(self.graph).__name__}; an existing property graph "
+                "is asked through EntityGraphRetriever(PropertyGraphMemory(…))"
+            )
+
     @property
-    def served(self) -> tuple[str, ...]:
-        """Which memories lie elsewhere than in the index's folder."""
-        return tuple(name for name, store in (("vector", self.vector), ("graph", self.graph)) if store is not None)
+    def served(self) -> dict[str, str]:
+        """Which memories lie elsewhere than in the index's folder, and under which name."""
+        stores = {"vector": self.vector, "graph": self.graph}
+        return {memory: _name(store) for memory, store in stores.items() if store is not None}
+
+    def check_alike(self) -> None:
+        """Refuse a vector store that does not hold what the graph holds.
+
+        Raises:
+            StoreMismatchError: passages of the graph that the vector store does not know.
+        """
+        if self.vector is None or self.graph is None:
+            return
+        some = self.graph.sample(_LOOKED_AT)
+        missing = set(some) - {node.node_id for node in self.vector.get_nodes(some)} if some else set()
+        if missing:
+            raise StoreMismatchError(
+                f"{_name(self.vector)!r} lacks nodes that the graph {_name(self.graph)!r} has, {sorted(missing)[0]!r} "
+                "say: is it the right collection? hybridmem migrate copies vectors"
+            )
 
     def tenant(self, name: str) -> Given:
         """Give a tenant's own partitions of the same stores.

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from llama_index.core.embeddings import MockEmbedding
+from llama_index.core.graph_stores import SimplePropertyGraphStore
 from llama_index.core.schema import Document
+from llama_index.core.vector_stores import SimpleVectorStore
 from servers.neo4j.server import Neo4jAddress
 
 from llama_index_hybridmem import HybridMemoryIndex
 from llama_index_hybridmem.disk import Journal
 from llama_index_hybridmem.encoder import resolve_encoder
-from llama_index_hybridmem.errors import ConfigurationError, StoreUnavailableError
+from llama_index_hybridmem.errors import ConfigurationError, StoreClosedError, StoreMismatchError, StoreUnavailableError
 from llama_index_hybridmem.graph.stores.base import Passage
 from llama_index_hybridmem.graph.stores.neo4j.store import Neo4jGraphStore
 from llama_index_hybridmem.graph.transfer import copy
@@ -86,8 +88,11 @@ def test_an_index_that_moves_to_servers_finds_what_it_found(
     with HybridMemoryIndex.open(there, **served) as again:
         again.delete_ref_doc(documents[0].doc_id)
         assert documents[0].doc_id not in again.ref_doc_info
-    with pytest.raises(ConfigurationError, match="vector_store and graph_store"):
-        HybridMemoryIndex.open(there, embed_model=encoder)
+    for other in ({}, {"vector_store": vectors}, {**served, "graph_store": graph.tenant("other")}):
+        with pytest.raises(ConfigurationError, match="graph_store 'main' and vector_store 'nodes', not with"):
+            HybridMemoryIndex.open(there, **{"embed_model": encoder, **other})
+    with pytest.raises(StoreClosedError):
+        again.as_retriever()
 
 
 def test_given_stores_are_divided_among_tenants_and_left_open(
@@ -141,3 +146,15 @@ def test_a_cleared_store_is_empty_and_never_looks_like_an_earlier_one(graph: Neo
         assert [link.name.name for link in store.names_in(np.asarray([number]))[number]] == [name.lower()]
     assert graph.stats() == other.stats()
     assert graph.stats()["passages"] == 1
+
+
+def test_stores_that_do_not_belong_together_are_refused(
+    graph: Neo4jGraphStore, vectors: QdrantServerVectorStore
+) -> None:
+    """A graph whose vectors lie elsewhere would answer alone, and no store of another kind can stand in for ours."""
+    graph.upsert([Passage("n", "d", "Ada", "Ada wrote programs.")])
+    with pytest.raises(StoreMismatchError, match="'nodes' lacks nodes that the graph 'main' has"):
+        HybridMemoryIndex.from_documents([], vector_store=vectors, graph_store=graph, embed_model=MockEmbedding(8))
+    for wrong in ({"graph_store": SimplePropertyGraphStore()}, {"vector_store": SimpleVectorStore()}):
+        with pytest.raises(ConfigurationError, match=f"not a {type(next(iter(wrong.values()))).__name__}"):
+            HybridMemoryIndex.from_documents([], embed_model=MockEmbedding(8), **wrong)
