@@ -433,6 +433,15 @@ def test_what_cannot_be_kept_is_refused_with_all_that_came_along(graph: Neo4jGra
     assert told(graph) == before
 
 
+def test_pages_hold_every_passage_once_whatever_their_ids(graph: Neo4jGraphStore) -> None:
+    """Order and comparison of ids are the same to the server, also beyond 16 bits, for long ids and for none at all."""
+    odd = " a \ue000 \ufb03 \uffff \U00010400 \U0001f600 é"
+    ids = [*odd.split(" "), " ", "x" * 600, "x" * 601, "x" * 64 + "y"]
+    graph.upsert([Passage(one, "d", "", "text") for one in ids])
+    assert [one.node_id for one in pages(graph, 1)] == sorted(ids)
+    assert sorted(graph.sample(99)) == sorted(ids)
+
+
 ODD = [float("nan"), float("inf"), 2**63, -(2**63), 10**400, None, {"a": 1}, [1, None, "x"], "\0", b"x"]
 
 
@@ -510,6 +519,14 @@ def failures(work: Callable[[], object]) -> list[Exception]:
     return []
 
 
+def together(threads: Sequence[threading.Thread]) -> None:
+    """Starts threads and waits for them."""
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def half(graph: Neo4jGraphStore, node_ids: Sequence[str]) -> list[int]:
     """How many names each passage of a document has, where it is neither missing nor whole: three with three each."""
     numbers = graph.passage_ids(node_ids)
@@ -528,8 +545,11 @@ def test_stores_of_several_processes_take_turns(graph: Neo4jGraphStore, neo4j_se
     wrong: list[object] = []
 
     def write(place: int) -> None:
-        for batch in batches[place::3]:
-            wrong.extend(failures(lambda batch=batch: stores[place].replace([batch[0].doc_id], batch)))
+        def write_all() -> None:
+            for batch in batches[place::3]:
+                stores[place].replace([batch[0].doc_id], batch)
+
+        wrong.extend(failures(write_all))
 
     def read() -> None:
         while not done.is_set():
@@ -537,19 +557,22 @@ def test_stores_of_several_processes_take_turns(graph: Neo4jGraphStore, neo4j_se
 
     writers = [threading.Thread(target=write, args=(place,)) for place in range(3)]
     reader = threading.Thread(target=read)
-    for thread in (*writers, reader):
-        thread.start()
-    for writer in writers:
-        writer.join()
+    reader.start()
+    together(writers)
     done.set()
     reader.join()
     assert wrong == []
-    embedded = SqliteGraphStore()
-    embedded.upsert([one for batch in batches[::-1] for one in batch])
-    assert told(graph) == told(embedded)
-    assert orphans(graph) == 0
+    check_against(graph, [one for batch in batches[::-1] for one in batch])
     for store in stores:
         store.close()
+
+
+def check_against(graph: Neo4jGraphStore, passages: Sequence[Passage]) -> None:
+    """It equals an embedded store that these were written to at once."""
+    embedded = SqliteGraphStore()
+    embedded.upsert(passages)
+    assert told(graph) == told(embedded)
+    assert orphans(graph) == 0
     embedded.close()
 
 
@@ -563,10 +586,7 @@ def test_more_writers_than_connections_wait_for_each_other(graph: Neo4jGraphStor
         wrong.extend(failures(lambda: narrow.upsert([passage(f"n{number}", "text", f"Name{number}")])))
 
     writers = [threading.Thread(target=write, args=(number,)) for number in range(8)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
+    together(writers)
     narrow.close()
     assert wrong == []
     assert graph.passage_count == 9
@@ -584,10 +604,7 @@ def test_the_first_writers_may_come_at_once(neo4j_server: Neo4jAddress, schemas:
         wrong.extend(failures(lambda: stores[place].upsert([passage(f"n{place}", "so Ada met Bob")])))
 
     writers = [threading.Thread(target=write, args=(place,)) for place in range(2)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
+    together(writers)
     assert wrong == []
     assert stores[0].find_names(["ada"])["ada"].df == 2
     stores[0].clear()
@@ -613,10 +630,7 @@ def test_an_error_in_the_middle_takes_the_batch_back(graph: Neo4jGraphStore, mon
                 graph.replace(["doc"], [passage("b", "so Ada met Cid", "Rome"), passage("a", "so Bob met Cid")])
         assert told(graph) == before
     graph.upsert([passage("c", "so cid met Bob in rome")])
-    embedded = SqliteGraphStore()
-    embedded.upsert([passage("c", "so cid met Bob in rome"), passage("a", "so Ada met Bob")])
-    assert told(graph) == told(embedded)
-    embedded.close()
+    check_against(graph, [passage("c", "so cid met Bob in rome"), passage("a", "so Ada met Bob")])
 
 
 # -- a store's life ---------------------------------------------------------------------------------------------------

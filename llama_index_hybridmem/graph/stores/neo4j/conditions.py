@@ -1,6 +1,7 @@
 """Writes a metadata filter as a Cypher condition over a passage's lists of elements; runs nothing.
 
-The meaning is that of `filters.evaluate`; a property test holds the two together. Field names and values are parameters
+The meaning is that of `filters.evaluate`; a property test holds the two together. (One thing differs: the server orders
+texts by UTF-16, so that emoji come before U+E000 to U+FFFF.) Field names and values are parameters
 throughout: a passage's fields are read as `p[$name]`.
 """
 

@@ -181,7 +181,7 @@ class Neo4jReads:
     def sample_of(self, version: int, count: int) -> list[str]:
         """Give the sample of the store as of a version, fetched once."""
         if self._sample is None or self._sample[:2] != (version, count):
-            cypher = "MATCH (p:<P>) WHERE p.key > '' WITH p ORDER BY p.key LIMIT $count RETURN p.node_id"
+            cypher = "MATCH (p:<P>) WHERE p.key >= '' WITH p ORDER BY p.key LIMIT $count RETURN p.node_id"
             self._sample = version, count, [row[0] for row in self.rows(cypher, count=count)]
         return self._sample[2]
 
@@ -228,9 +228,10 @@ class Neo4jReads:
 
     def export_passages(self, after: str | None, limit: int) -> list[Passage]:
         """Give passages whole, in the order of their keys; see `PortableGraphStore`."""
+        later = ">=" if after is None else ">"
         cypher = (
-            "MATCH (p:<P>) WHERE p.key > $after WITH p ORDER BY p.key LIMIT $limit RETURN p.node_id, p.doc_id, p.title,"
-            " p.text, p.declared, p.elements, p.node, p.doc_hash, p.long, p.lead,"
+            f"MATCH (p:<P>) WHERE p.key {later} $after WITH p ORDER BY p.key LIMIT $limit"
+            " RETURN p.node_id, p.doc_id, p.title, p.text, p.declared, p.elements, p.node, p.doc_hash, p.long, p.lead,"
             " [(p)-[:STATES]->(f:<F>) | [f.subject, f.relation, f.object, p.node_id, f.source]]"
         )
         rows = self.scan(cypher, after=key_of(after or ""), limit=limit)
