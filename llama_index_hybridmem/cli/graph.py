@@ -171,11 +171,13 @@ def _is_theirs(where: Path | Server, tenant: str | None) -> bool:
         return False
     line = bolt(where)
     try:
-        found = line.read("MATCH (s:HybridmemStore {name: $store}) RETURN 1", {"store": where.store})
+        found = {row[0] for row in line.read("MATCH (s:HybridmemStore) RETURN s.name")}
     finally:
         line.close()
-    if not found and tenant is not None:
-        raise ConfigurationError(f"no graph of tenant {tenant!r} in {where}; what others wrote there: --foreign")
+    if where.store not in found and (found or tenant is not None):
+        wanted = repr(where.store) if tenant is None else f"of tenant {tenant!r}"
+        there = f"graphs there: {', '.join(sorted(found)) or 'none'}"
+        raise ConfigurationError(f"no graph {wanted} in {where}; {there}; what others wrote: --foreign")
     return not found
 
 
