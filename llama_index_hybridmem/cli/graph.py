@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..graph.stores.base import PortableGraphStore
     from ..graph.transfer import Copied, Step
 
-app = typer.Typer(no_args_is_help=True, help="Look at the entity graph, and move it to a Neo4j server and back.")
+app = typer.Typer(no_args_is_help=True, help="Look at the entity graph, or move it to Neo4j and back.")
 
 PASSWORD = "NEO4J_PASSWORD"
 _TRIPLES = (".csv", ".json", ".jsonl", ".ndjson")
