@@ -60,7 +60,7 @@ def meant(cases: list[tuple[Documents, Filter]]) -> list[list[int]]:
 CASES = st.lists(st.tuples(st.lists(METADATA, min_size=1, max_size=5), FILTERS), min_size=15, max_size=15)
 
 
-@settings(max_examples=8, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, suppress_health_check=list(HealthCheck))
 @given(CASES)
 @example([([{"a": True}, {"a": 1}, {"a": "1"}], Condition("a", Op.EQ, 1))])
 @example([([{"a": [1, 2]}, {"a": []}, {}], Condition("a", Op.ALL, ()))])
