@@ -1,7 +1,7 @@
 """A real Neo4j as pytest fixtures: two servers per test run, however many tests use them.
 
 - `neo4j_server`: with APOC, without passwords; or the one at `NEO4J_URI`. It stays up: nobody freezes or kills it.
-- `neo4j`: the same, emptied before each test.
+- `neo4j`: the same, emptied before each test but for the indexes of a `Neo4jGraphStore` by its default name.
 - `fragile_neo4j`: ours in any case, without APOC, with a password, its default database named "memory". Tests may
   freeze, kill and restart it. A start costs 5 s on two cores, so it is one server for the whole run; each module gets
   it answering and empty.
@@ -55,7 +55,8 @@ def _neo4j_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neo4jAdd
 def _neo4j(neo4j_server: Neo4jAddress) -> Neo4jAddress:
     if not isinstance(neo4j_server, Neo4jServer) and os.environ.get("NEO4J_WIPE") != "1":
         not_here("the one at NEO4J_URI would be emptied; NEO4J_WIPE=1 says that it may be")
-    neo4j_server.wipe()
+    # Indexes made anew cost a second, and every plan of a statement is made anew with them, which costs ten.
+    neo4j_server.wipe(but=("hybridmem_main_", "hybridmem_stores"))
     return neo4j_server
 
 

@@ -48,13 +48,15 @@ class Neo4jAddress:
         ):
             return [list(record) for record in session.run(cypher, parameters)]
 
-    def wipe(self) -> None:
-        """Nodes, relations, constraints and indexes are gone afterwards."""
+    def wipe(self, *, but: tuple[str, ...] = ()) -> None:
+        """Nodes, relations, constraints and indexes are gone afterwards, but those whose names begin like these."""
         self.query("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 5000 ROWS")
         for (name,) in self.query("SHOW CONSTRAINTS YIELD name"):
-            self.query(f"DROP CONSTRAINT {_quoted(name)}")
+            if not name.startswith(but):
+                self.query(f"DROP CONSTRAINT {_quoted(name)}")
         for (name,) in self.query("SHOW INDEXES YIELD name, type WHERE type <> 'LOOKUP' RETURN name"):
-            self.query(f"DROP INDEX {_quoted(name)}")
+            if not name.startswith(but):
+                self.query(f"DROP INDEX {_quoted(name)}")
 
 
 class Neo4jServer(Neo4jAddress):
