@@ -36,6 +36,7 @@ def test_three_brands_speak_from_one_model(tmp_path: Path) -> None:
     assert not [line for line in lines if line.startswith("nobody") and any(words in line for words in begins.values())]
 
 
+@pytest.mark.skipif(os.environ.get("HYBRIDMEM_SOAK") != "1", reason="half a minute with a server: run by make soak")
 @pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("neo4j", "qdrant_client", "torch")),
     reason="needs the extras 'encoder', 'neo4j' and 'qdrant'",
