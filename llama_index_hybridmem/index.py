@@ -47,8 +47,7 @@ class HybridMemoryIndex:
 
     Make one with `from_documents`, `open` or `from_existing`. With a folder, one process owns it at a time, and what
     `insert` and its kin have returned from survives the death of the process. Safe to share between threads. Close
-    it, or
-    use it as a context manager.
+    it, or use it as a context manager.
     """
 
     def __init__(
@@ -216,8 +215,7 @@ class HybridMemoryIndex:
         """Add an entity graph to an app that keeps its vector store.
 
         The nodes are read from the index's docstore or its vector store, once; inserts and deletes made here from
-        then on
-        reach both. Keyword memory is the graph store's own word index.
+        then on reach both. Keyword memory is the graph store's own word index.
 
         Args:
             vector_index: the app's index; its embedding model is used.

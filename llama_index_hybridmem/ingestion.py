@@ -2,8 +2,7 @@
 
 The graph's transaction is the acknowledgement. Vectors go first, then the graph commits, then vectors that the graph no
 longer knows are removed; a journal names the documents on their way. So after a crash one rule mends everything: for
-each
-document in the journal, the graph is right, and the vector store is made to agree with it.
+each document in the journal, the graph is right, and the vector store is made to agree with it.
 """
 
 from __future__ import annotations
