@@ -145,11 +145,11 @@ class HybridMemoryIndex:
             "transformations": transformations, "kg_extractors": kg_extractors, "extract_entities": extract_entities,
         }  # fmt: skip
         given = Given(vector_store, graph_store)
-        given.check_alike()
         folder = Path(persist_dir) if persist_dir is not None else None
         if folder is not None and (folder / FILE).exists():
             index = cls._reopen(folder, encoder, given, options)
         else:
+            given.check_alike()  # a folder knows its stores by name, and mends what a killed ingest left
             chunked = chunk_tokens if transformations is None else None
             identity = encoder_identity(encoder)
             manifest = Manifest(identity, language, chunked, use_titles, served=given.served)

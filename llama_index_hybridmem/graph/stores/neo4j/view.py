@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ....filters import Filter
+from ...candidates import RARE_DF
 from ...entities import spans_of, terms
 from ..base import Ids, Link, Links, Name, NameRule, Push, StoredPassage
 from .foresight import QUESTION, READING, SEEDS, WALK
@@ -20,8 +21,6 @@ from .reads import Neo4jReads, links_in, links_of, marks_of, name_of, shares
 from .schema import key_of, keys_of
 from .tables import NO_PASSAGE
 
-RARE_DF = 100
-"""Passages of names in at most so many are fetched with the name; the search takes them all as candidates."""
 _SLACK = 0.8
 """What lies this near below the tolerance is fetched, too: the server's sums are not quite ours."""
 
