@@ -29,7 +29,7 @@ from llama_index_hybridmem.vector.store import QdrantEdgeVectorStore
 
 NODES = corpus(40)
 QUESTION = unit(1000)
-UUIDS = [str(uuid4()), str(uuid4()).upper(), uuid4().hex]
+UUIDS = [str(UUID(int=2**100 + 10)), str(UUID(int=2**101 + 11)).upper(), UUID(int=2**102 + 12).hex]
 
 
 @pytest.fixture(scope="module")
