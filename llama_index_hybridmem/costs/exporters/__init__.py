@@ -1,0 +1,1 @@
+"""Where finished traces go: files, tables, metrics, other tracers."""

@@ -1,0 +1,49 @@
+"""What a finished query is handed on as, and to whom; knows no destination."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from llama_index_hybridmem.costs.trace import QueryTrace
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished query with what the trace leaves out.
+
+    Attributes:
+        trace: the numbers.
+        question: as asked; None where the outermost call has none.
+        response: what the caller got, a LlamaIndex response as a rule; the text of a stream is in `text`.
+        text: the answer; None where there is none.
+        prompts: what each call of ``trace.calls`` was asked: a text, chat messages, or None.
+        context: what the exporter's own `context` returned when the query began, on the thread that asked.
+    """
+
+    trace: QueryTrace
+    question: str | None = None
+    response: Any = None
+    text: str | None = None
+    prompts: Sequence[Any] = ()
+    context: Any = None
+
+
+class Exporter(Protocol):
+    """Takes finished queries, one at a time, on a thread of the handler's own.
+
+    What it raises is counted and logged once (`CostLatencyHandler.health`), and reaches neither the query nor another
+    exporter.
+    """
+
+    name: str
+
+    def context(self) -> Any:
+        """Note something when a query begins, on the thread that asks; None, and quick, as a rule."""
+
+    def export(self, finished: Finished) -> None:
+        """Take one."""
+
+    def close(self) -> None:
+        """Write what is left; twice is fine."""
