@@ -62,6 +62,7 @@ class Outcome(Generic[T]):
         value: what it returned; None unless ``ok``.
         error: what it raised, or why there is no answer; None when ``ok``.
         latency_s: seconds from its start to its end, or to its abandonment; 0 when skipped.
+        cpu_s: seconds of CPU of its thread; None on an event loop, and when it was not waited for.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Outcome(Generic[T]):
     value: T | None = None
     error: BaseException | None = None
     latency_s: float = 0.0
+    cpu_s: float | None = None
 
 
 def run(calls: Mapping[str, Call[T]]) -> dict[str, Outcome[T]]:
@@ -178,6 +180,7 @@ class _Flight(Generic[T]):
         self._error: BaseException | None = None
         self._late: BranchTimeoutError | None = None
         self._landed_s: float | None = None
+        self._cpu_s: float | None = None
         self._abandoned = False
         self._started = time.perf_counter()
 
@@ -201,9 +204,9 @@ class _Flight(Generic[T]):
             with within(self._rest_s()):
                 value = self._call.function(*arguments)
         except BaseException as error:  # noqa: BLE001 - a thread's boundary: whatever it is, the waiting side gets it
-            self._land(None, error)
+            self._land(None, error, time.thread_time())  # all of it: the thread was made for this call
         else:
-            self._land(value, None)
+            self._land(value, None, time.thread_time())
 
     async def _awaited(self, native: Callable[..., Awaitable[T]], arguments: tuple[Outcome[T], ...]) -> T:
         with within(self._rest_s()):
@@ -223,10 +226,10 @@ class _Flight(Generic[T]):
         else:
             self._land(task.result(), None)
 
-    def _land(self, value: T | None, error: BaseException | None) -> None:
+    def _land(self, value: T | None, error: BaseException | None, cpu_s: float | None = None) -> None:
         with self._lock:
             landed_s = time.perf_counter() - self._started
-            self._value, self._error = value, error
+            self._value, self._error, self._cpu_s = value, error, cpu_s
             self._late = self._timeout(landed_s)
             abandoned, self._landed_s = self._abandoned, landed_s
         breaker = self._call.breaker
@@ -250,9 +253,9 @@ class _Flight(Generic[T]):
             landed_s = self._landed_s
         if landed_s is not None:
             if self._late is not None:
-                return Outcome(self._name, "late", error=self._late, latency_s=landed_s)
+                return Outcome(self._name, "late", error=self._late, latency_s=landed_s, cpu_s=self._cpu_s)
             status: Status = "ok" if self._error is None else "failed"
-            return Outcome(self._name, status, self._value, self._error, landed_s)
+            return Outcome(self._name, status, self._value, self._error, landed_s, self._cpu_s)
         late = self._timeout(now_s)
         if late is None or not self.abandon(late):
             return None

@@ -58,6 +58,7 @@ class BranchEndEvent(BaseEvent):
         latency_s: seconds from its start to its end or abandonment.
         node_count: nodes it contributed, after its filter and top k.
         error: what went wrong; None when ``ok``.
+        cpu_s: seconds of CPU of its thread; None when it had none of its own or was not waited for.
     """
 
     store: str
@@ -65,6 +66,7 @@ class BranchEndEvent(BaseEvent):
     latency_s: float
     node_count: int
     error: str | None = None
+    cpu_s: float | None = None
 
     @classmethod
     def class_name(cls) -> str:

@@ -167,7 +167,7 @@ class QueryRecord:
         """Note the time to the first token."""
         self._timings["first_token"] = self._clock() - self._start
 
-    def ended(self, text: str, structured: bool = False) -> None:
+    def ended(self, text: str, error: BaseException | None = None, *, structured: bool = False) -> None:
         """Note the end of the answer, and check its citations."""
         self._timings["total"] = self._clock() - self._start
         if text.strip() in NO_ANSWER:

@@ -19,6 +19,7 @@ class BranchReport:
         latency_s: seconds from its start to its end or abandonment, without the embedding of the query.
         node_count: chunks it contributed.
         error: what went wrong; None when ``ok``.
+        cpu_s: seconds of CPU of its thread; None when it had none of its own or was not waited for.
     """
 
     store: str
@@ -26,6 +27,7 @@ class BranchReport:
     latency_s: float
     node_count: int
     error: str | None
+    cpu_s: float | None = None
 
 
 @dataclass

@@ -209,7 +209,8 @@ class HybridRetriever(BaseRetriever):
 
 def _branch_report(outcome: Outcome[Any]) -> BranchReport:
     error = None if outcome.error is None else told(outcome.error)
-    return BranchReport(outcome.name, outcome.status, outcome.latency_s, len(outcome.value or ()), error)
+    found = len(outcome.value or ())
+    return BranchReport(outcome.name, outcome.status, outcome.latency_s, found, error, outcome.cpu_s)
 
 
 def _whole(query: QueryBundle) -> QueryBundle:

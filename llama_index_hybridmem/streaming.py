@@ -22,8 +22,13 @@ class Observer(Protocol):
     def began(self) -> None:
         """The first token is there."""
 
-    def ended(self, text: str) -> None:
-        """The stream is over, finished or closed early; `text` is all that came."""
+    def ended(self, text: str, error: BaseException | None = None) -> None:
+        """The stream is over; `text` is all that came.
+
+        Args:
+            text: all that came.
+            error: why there is no more: what was raised, GeneratorExit when it was closed early; None at its end.
+        """
 
 
 def follow(tokens: Iterator[str], observer: Observer) -> Generator[str, None, None]:
@@ -32,6 +37,7 @@ def follow(tokens: Iterator[str], observer: Observer) -> Generator[str, None, No
 
     def steps() -> Generator[str, None, None]:
         came: list[str] = []
+        failure: BaseException | None = None
         try:
             while True:
                 try:
@@ -42,12 +48,15 @@ def follow(tokens: Iterator[str], observer: Observer) -> Generator[str, None, No
                     observer.began()
                 came.append(token)
                 yield token
+        except BaseException as error:
+            failure = error
+            raise
         finally:
             try:
                 if isinstance(tokens, Generator):
                     context.run(tokens.close)
             finally:
-                observer.ended("".join(came))
+                observer.ended("".join(came), failure)
 
     return steps()
 
@@ -67,6 +76,7 @@ def afollow(tokens: AsyncIterator[str], observer: Observer) -> AsyncGenerator[st
 
     async def steps() -> AsyncGenerator[str, None]:
         came: list[str] = []
+        failure: BaseException | None = None
         try:
             while True:
                 with inside():
@@ -78,13 +88,16 @@ def afollow(tokens: AsyncIterator[str], observer: Observer) -> AsyncGenerator[st
                     observer.began()
                 came.append(token)
                 yield token
+        except BaseException as error:
+            failure = error
+            raise
         finally:
             try:
                 if isinstance(tokens, AsyncGenerator):
                     with inside():
                         await tokens.aclose()
             finally:
-                observer.ended("".join(came))
+                observer.ended("".join(came), failure)
 
     return steps()
 

@@ -1,0 +1,324 @@
+"""The tracker that an app installs: follows every query, counts every model call once, says what each cost.
+
+It is three things in one: handlers on LlamaIndex's instrumentation, a `BaseCallbackHandler` for apps that still pass
+one, and the way to the traces. What it does with them is elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from llama_index.core.callbacks.base_handler import BaseCallbackHandler
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.span import active_span_id
+from pydantic import ConfigDict, Field
+
+from llama_index_hybridmem.costs.counting import Counter
+from llama_index_hybridmem.costs.exporting import Exporter
+from llama_index_hybridmem.costs.making import Maker
+from llama_index_hybridmem.costs.pipeline import Pipeline
+from llama_index_hybridmem.costs.prices import PriceBook
+from llama_index_hybridmem.costs.running import Running
+from llama_index_hybridmem.costs.tags import tagged
+from llama_index_hybridmem.costs.trace import QueryTrace
+from llama_index_hybridmem.costs.tracking import Tracker
+from llama_index_hybridmem.errors import ConfigurationError, told
+
+logger = logging.getLogger(__name__)
+
+
+class CostLatencyHandler(BaseCallbackHandler):
+    """Measures what every query cost and where its time went.
+
+    One line installs it: ``CostLatencyHandler().install()``, or ``with CostLatencyHandler().attach() as handler:``.
+    It then sees every query of the process, whatever the engine: sync, async, threads, streams read late or elsewhere,
+    chat engines, agents, workflows. Passed in a `CallbackManager` instead, it installs itself with the first query and
+    keeps the traces of those queries only that reach that manager. A call is counted once, however it is installed.
+
+    Args:
+        prices: what calls cost; default `PriceBook()`.
+        exporters: take every finished query, on a thread of the handler's own.
+        keep: traces kept in memory (`traces`); older ones are let go, and counted.
+        tokenizer: text to tokens, for calls whose tokens nobody reports; default: the model's own where it has one,
+            else a token for every four bytes.
+        max_open: queries that may be under way at once; beyond, the oldest is finished as it stands.
+        clock: Unix seconds.
+
+    Raises:
+        ConfigurationError: ``keep`` or ``max_open`` below 1, or two exporters of one name.
+    """
+
+    def __init__(
+        self,
+        prices: PriceBook | None = None,
+        exporters: Sequence[Exporter] = (),
+        *,
+        keep: int = 10_000,
+        tokenizer: Callable[[str], Sequence[Any]] | None = None,
+        max_open: int = 10_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__([], [])
+        if keep < 1 or max_open < 1:
+            raise ConfigurationError(f"keep and max_open are at least 1, not {keep} and {max_open}")
+        if len({exporter.name for exporter in exporters}) < len(exporters):
+            raise ConfigurationError("two exporters have one name; give one of them another with name=")
+        self.prices = prices or PriceBook()
+        self._counter = Counter(tokenizer)
+        self._pipeline = Pipeline(Maker(self.prices, self._counter), exporters, keep)
+        self.tracker = Tracker(
+            self._finished, self._pipeline.later, self._counter.settle, max_open=max_open, clock=clock
+        )
+        self.tracker.notes = self._pipeline.notes
+        self._faults = _Faults()
+        self._events = _Events(on=self.tracker.on_event, faults=self._faults)
+        self._spans = _Spans(tracker=self.tracker, faults=self._faults)
+        self._lock = threading.Lock()
+        self._installed = 0
+        self._by_callback = False
+        self._seen_by_callback: set[str] = set()
+
+    # -- installing ------------------------------------------------------------------------------------------------
+
+    def install(self) -> CostLatencyHandler:
+        """Begin to measure every query of this process; once more changes nothing.
+
+        Returns:
+            The handler itself.
+        """
+        with self._lock:
+            self._by_callback = False
+            self._add()
+        return self
+
+    def uninstall(self) -> None:
+        """End it; queries that are still open are finished as they stand."""
+        with self._lock:
+            root = get_dispatcher()
+            root.span_handlers[:] = [each for each in root.span_handlers if each is not self._spans]
+            root.event_handlers[:] = [each for each in root.event_handlers if each is not self._events]
+        self.tracker.stop()
+        self.flush()
+
+    @contextmanager
+    def attach(self) -> Iterator[CostLatencyHandler]:
+        """Measure within a block; one that is installed already stays so."""
+        was_installed = self.installed
+        self.install()
+        try:
+            yield self
+        finally:
+            if not was_installed:
+                self.uninstall()
+
+    @property
+    def installed(self) -> bool:
+        """Whether it stands on LlamaIndex's instrumentation."""
+        return any(each is self._spans for each in get_dispatcher().span_handlers)
+
+    def _add(self) -> None:
+        if not self.installed:
+            root = get_dispatcher()
+            root.add_span_handler(self._spans)
+            root.add_event_handler(self._events)
+
+    # -- what a query is for ---------------------------------------------------------------------------------------
+
+    def tags(self, **tags: str | None) -> AbstractContextManager[None]:
+        """Tag the queries of a block: ``tenant``, ``user``, ``run``, ``phase``, or any other name.
+
+        Args:
+            **tags: text; None takes a tag of an outer block away.
+        """
+        return tagged(**tags)
+
+    @contextmanager
+    def query(self, name: str = "query") -> Iterator[None]:
+        """Measure a block of one's own, several calls perhaps, as one query.
+
+        Args:
+            name: what the trace calls it.
+        """
+        id_ = f"{name}-{uuid.uuid4()}"
+        token = active_span_id.set(id_)
+        self._spans.span_enter(id_, None, None, token.old_value if isinstance(token.old_value, str) else None)
+        try:
+            yield
+        except BaseException as error:
+            self._spans.span_drop(id_, None, None, error)
+            raise
+        else:
+            self._spans.span_exit(id_, None, None, None)
+        finally:
+            active_span_id.reset(token)
+
+    # -- what came of it -------------------------------------------------------------------------------------------
+
+    def traces(self, timeout_s: float = 10.0) -> list[QueryTrace]:
+        """Give the traces in memory, oldest first, those of all finished queries included.
+
+        Args:
+            timeout_s: seconds to wait for the thread that makes them.
+        """
+        self.flush(timeout_s)
+        return self._pipeline.traces()
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Wait until every finished query is a trace and with the exporters; False when that took longer."""
+        return self._pipeline.flush(timeout_s)
+
+    def clear(self) -> None:
+        """Let all traces in memory go."""
+        self.flush()
+        self._pipeline.clear()
+
+    def close(self) -> None:
+        """Uninstall, and have the exporters write what is left."""
+        self.uninstall()
+        self._pipeline.close()
+
+    def health(self) -> dict[str, Any]:
+        """Say how the measuring goes, JSON-safe; LlamaIndex swallows what a handler raises, so ask here.
+
+        Returns:
+            installed; open (queries under way), forced (finished early for lack of room), faults (errors in our own
+            handlers, with the last one), traces (made so far), kept, evicted, waiting, dropped, failed, last_error,
+            exporters (name to exported, failed, last_error), silent_streams (models whose streams report no tokens).
+        """
+        return {
+            "installed": self.installed,
+            "open": len(self.tracker.open),
+            "forced": self.tracker.forced,
+            "faults": self._faults.count,
+            "last_fault": self._faults.last,
+            **self._pipeline.health(),
+            "silent_streams": sorted(self._counter.silent),
+        }
+
+    def _finished(self, query: Running) -> None:
+        if self._by_callback:
+            if query.id not in self._seen_by_callback:
+                return
+            self._seen_by_callback.discard(query.id)
+        self._pipeline.finish(query)
+
+    # -- a callback handler, for apps that pass one ----------------------------------------------------------------
+
+    def on_event_start(
+        self, event_type: Any, payload: dict[str, Any] | None = None, event_id: str = "", parent_id: str = "", **_: Any
+    ) -> str:
+        """LlamaIndex calls this; the instrumentation does the counting."""
+        self._called_back()
+        return event_id
+
+    def on_event_end(
+        self, event_type: Any, payload: dict[str, Any] | None = None, event_id: str = "", **_: Any
+    ) -> None:
+        """LlamaIndex calls this; the instrumentation does the counting."""
+
+    def start_trace(self, trace_id: str | None = None) -> None:
+        """LlamaIndex calls this when a query begins."""
+        self._called_back()
+
+    def end_trace(self, trace_id: str | None = None, trace_map: dict[str, list[str]] | None = None) -> None:
+        """LlamaIndex calls this when a query ends."""
+
+    def _called_back(self) -> None:
+        """Mark the running query as one of ours; the first of all began before anything was installed."""
+        span = active_span_id.get()
+        with self._lock:
+            if not self.installed:
+                self._by_callback = True
+                self._add()
+        if self._by_callback:
+            self.tracker.adopt(span)
+            if (query := self.tracker.marked(span)) is not None:
+                self._seen_by_callback.add(query.id)
+
+
+class _Faults:
+    """Counts what goes wrong in our own handlers, since LlamaIndex swallows it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last: str | None = None
+
+    def add(self, error: Exception) -> None:
+        if not self.count:
+            logger.warning("a query is not fully measured: a fault in CostLatencyHandler", exc_info=True)
+        self.count += 1
+        self.last = told(error)
+
+
+class _Events(BaseEventHandler):
+    """What LlamaIndex tells of events; plain fields, which pydantic reads fast."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    on: dict[type, Callable[[Any], None]]
+    faults: _Faults
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "CostLatencyHandler.events"
+
+    def handle(self, event: Any, **kwargs: Any) -> None:
+        step = self.on.get(type(event))
+        if step is not None:
+            try:
+                step(event)
+            except Exception as error:  # noqa: BLE001 - counted, since LlamaIndex would swallow it
+                self.faults.add(error)
+
+
+class _Spans(BaseSpanHandler[Any]):
+    """What LlamaIndex tells of spans."""
+
+    tracker: Tracker = Field(exclude=True, repr=False)
+    faults: _Faults
+
+    def __init__(self, tracker: Tracker, faults: _Faults) -> None:
+        super(BaseSpanHandler, self).__init__(tracker=tracker, faults=faults)
+        self._lock = None
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "CostLatencyHandler.spans"
+
+    def span_enter(
+        self, id_: str, bound_args: Any, instance: Any = None, parent_id: str | None = None, tags: Any = None, **_: Any
+    ) -> None:
+        try:
+            self.tracker.enter(id_, bound_args, instance, parent_id, tags)
+        except Exception as error:  # noqa: BLE001 - counted, since LlamaIndex would swallow it
+            self.faults.add(error)
+
+    def span_exit(self, id_: str, bound_args: Any, instance: Any = None, result: Any = None, **_: Any) -> None:
+        try:
+            self.tracker.leave(id_, result, None, bound_args)
+        except Exception as error:  # noqa: BLE001 - counted, since LlamaIndex would swallow it
+            self.faults.add(error)
+
+    def span_drop(
+        self, id_: str, bound_args: Any, instance: Any = None, err: BaseException | None = None, **_: Any
+    ) -> None:
+        try:
+            self.tracker.leave(id_, None, err or RuntimeError("dropped"), bound_args)
+        except Exception as error:  # noqa: BLE001 - counted, since LlamaIndex would swallow it
+            self.faults.add(error)
+
+    def new_span(self, *_: Any, **__: Any) -> None:
+        return None
+
+    def prepare_to_exit_span(self, *_: Any, **__: Any) -> None:
+        return None
+
+    def prepare_to_drop_span(self, *_: Any, **__: Any) -> None:
+        return None

@@ -1,0 +1,89 @@
+"""What a LlamaIndex span is to a query's time: a stage, a model call, nothing of its own; pure, imports no LlamaIndex.
+
+LlamaIndex names a span ``Class.method-<uuid>`` and hands over the instance. Both are read by name, the classes of the
+instance included, so that no integration has to be installed to be recognised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_UUID = 37  # "-" and the 36 characters of a UUID
+
+LLM_METHODS = frozenset(
+    f"{how}{stream}{what}" for how in ("", "a") for stream in ("", "stream_") for what in ("chat", "complete")
+)
+"""The eight methods of an LLM that reach the model."""
+
+_KINDS = {
+    "BaseWorkflowAgent": "agent",
+    "AgentWorkflow": "agent",
+    "Workflow": "workflow",
+    "BaseChatEngine": "chat",
+    "BaseQueryEngine": "query",
+    "BaseRetriever": "retrieve",
+    "BaseSynthesizer": "query",
+    "BaseLLM": "llm",
+    "BaseEmbedding": "embed",
+}
+_STAGES = {
+    "BaseEmbedding": "embed",
+    "BaseSelector": "route",
+    "BaseSynthesizer": "prompt",
+}
+_STORES = (
+    ("keyword", ("BM25", "Keyword", "TFIDF")),
+    ("graph", ("PGRetriever", "KnowledgeGraph", "KGTable", "Cypher", "Graph", "LLMSynonym", "VectorContext")),
+    ("vector", ("VectorIndex", "VectorRetriever", "SummaryIndexEmbedding")),
+)
+"""Parts of retrievers' class names, and what they search; any other retriever is "retrieve"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a span is.
+
+    Attributes:
+        name: the span's, without its UUID.
+        kind: of a query that begins with it (`trace.QueryTrace.kind`).
+        stage: its stage; None where its time is that of the stage around it.
+        calls_model: whether it is one of an LLM's eight methods.
+        fans_out: whether it asks stores side by side, and tells of each by an event.
+        on_loop: whether it may share its thread with other tasks, so that the thread's CPU is not its own.
+    """
+
+    name: str
+    kind: str
+    stage: str | None
+    calls_model: bool
+    fans_out: bool
+    on_loop: bool
+
+
+def span_name(id_: str) -> str:
+    """A span's name without its UUID."""
+    return id_[:-_UUID] if len(id_) > _UUID and id_[-_UUID] == "-" else id_
+
+
+def role_of(name: str, instance: object) -> Role:
+    """Read a span's role from its name and the classes of its instance."""
+    method = name.rpartition(".")[2]
+    classes = [each.__name__ for each in type(instance).__mro__]
+    calls_model = "BaseLLM" in classes and method in LLM_METHODS
+    return Role(
+        name=name,
+        kind=next((kind for kind in (_KINDS.get(each) for each in classes) if kind), "other"),
+        stage=None if calls_model else _stage(classes),
+        calls_model=calls_model,
+        fans_out="HybridRetriever" in classes,
+        on_loop=method.lstrip("_").startswith("a"),
+    )
+
+
+def _stage(classes: list[str]) -> str | None:
+    if "BaseRetriever" in classes:
+        named = (store for store, parts in _STORES if any(part in classes[0] for part in parts))
+        return next(named, "retrieve")
+    if "BaseNodePostprocessor" in classes:
+        return "rerank" if "rerank" in classes[0].lower() else "postprocess"
+    return next((stage for stage in map(_STAGES.get, classes) if stage), None)
