@@ -169,8 +169,8 @@ def estimate_tokens(text: str) -> int:
     """Estimate a text's tokens without a tokenizer: a quarter of its bytes in UTF-8, rounded up.
 
     English has one byte a character and about four characters a token. Scripts with three bytes a character, such as
-    Chinese and Japanese, come out near one token a character, which is what tokenizers make of them; a count of
-    characters would be four times too low there.
+    Chinese and Japanese, come out near one token a character, about what tokenizers make of them; a quarter of the
+    characters would be three times lower.
     """
     return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_A_TOKEN)
 
