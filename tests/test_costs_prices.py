@@ -289,8 +289,9 @@ def test_an_old_trace_is_priced_anew() -> None:
     then, now = book.reprice(trace), book.reprice(trace, at=NOW)
     assert [then.cost_known, now.cost_known] == [Decimal(50), Decimal(10)]
     assert (then.unpriced, then.calls[1].price, then.currency) == (1, None, "USD")
-    other = book.reprice(trace, ("anthropic", "claude-haiku-4-5"), NOW)
-    assert [each.cost for each in other.calls] == [Decimal(6), None]
+    embedded = call("openai", "text-embedding-3-small", Usage(10**6, 0), kind="embedding")
+    other = book.reprice(replace(trace, calls=(*calls, embedded)), ("anthropic", "claude-haiku-4-5"), NOW)
+    assert [each.cost for each in other.calls] == [Decimal(6), None, Decimal("0.02")]
     assert other.calls[0].price == f"as anthropic/claude-haiku-4-5: genai-prices {genai.installed()}"
     assert other.calls[0].model == "o3"
 

@@ -42,11 +42,9 @@ class Meter:
             The virtual time, for `stop`.
         """
         with self._lock:
-            if not self._active:
-                self._virtual = 0.0  # nobody holds an older one, and small numbers keep their digits
-            elif now > self._at:
-                self._virtual += (now - self._at) / self._active
             if now > self._at:
+                if self._active:
+                    self._virtual += (now - self._at) / self._active
                 self._at = now
             self._active += 1
             return self._virtual
