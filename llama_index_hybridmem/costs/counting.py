@@ -10,6 +10,7 @@ import copy
 import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llama_index_hybridmem.costs.providers import HOW_TO_STREAM_USAGE, reports_usage_in_streams
@@ -42,15 +43,18 @@ class Counter:
 
     def __call__(self, call: Call) -> Usage | None:
         """The token counts of a call; None where nothing was written and nobody counted."""
-        if (reported := reported_usage(call.last)) is not None:
+        reported = reported_usage(call.last)
+        if call.last is None or (reported is not None and call.status == "ok"):
             return reported
-        if call.last is None:
-            return None
-        if call.streamed and call.status == "ok":
+        if reported is None and call.streamed and call.status == "ok":
             self._tell(call)
-        count = self._count(call.instance)
-        usage = Usage(prompt_tokens(call.prompt, count), count(answer_text(call.last)), source="estimated")
-        return tensor_usage(getattr(call.last, "raw", None), usage.input) or usage
+        count, is_own = self._count(call.instance)
+        estimated = Usage(prompt_tokens(call.prompt, count), count(answer_text(call.last)), source="estimated")
+        if reported is not None:  # of a stream that broke off: a count of its beginning
+            return reported if reported.output >= estimated.output else replace(reported, output=estimated.output)
+        if is_own and _is_verbatim(call):
+            return tensor_usage(getattr(call.last, "raw", None), estimated.input) or estimated
+        return estimated
 
     def settle(self, call: Call) -> None:
         """Count a call's tokens now, and let its texts go."""
@@ -67,17 +71,24 @@ class Counter:
                 HOW_TO_STREAM_USAGE,
             )
 
-    def _count(self, model: Any) -> Count:
+    def _count(self, model: Any) -> tuple[Count, bool]:
+        """What counts for a model, and whether it is the model's own tokenizer."""
         if self._tokenizer is not None:
             tokenizer = self._tokenizer
-            return lambda text: len(tokenizer(text))
+            return lambda text: len(tokenizer(text)), False
         own = getattr(model, "_tokenizer", None)
         if not hasattr(own, "encode"):
-            return estimate_tokens
+            return estimate_tokens, False
         if own not in self._own:
             mine = copy.deepcopy(own)
             self._own[own] = lambda text: len(mine.encode(text))
-        return self._own[own]
+        return self._own[own], True
+
+
+def _is_verbatim(call: Call) -> bool:
+    """Whether the model read the prompt as it stands, without a wrapper or system prompt of its own."""
+    wrappers = ("query_wrapper_prompt", "system_prompt", "completion_to_prompt")
+    return bool(call.options.get("formatted")) or not any(getattr(call.instance, name, None) for name in wrappers)
 
 
 def reported_usage(response: Any) -> Usage | None:

@@ -21,6 +21,7 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.span import active_span_id
 from pydantic import ConfigDict, Field
 
+from llama_index_hybridmem.branches import in_thread
 from llama_index_hybridmem.costs.counting import Counter
 from llama_index_hybridmem.costs.exporting import Exporter
 from llama_index_hybridmem.costs.making import Maker
@@ -171,6 +172,10 @@ class CostLatencyHandler(BaseCallbackHandler):
         self.flush(timeout_s)
         return self._pipeline.traces()
 
+    async def atraces(self, timeout_s: float = 10.0) -> list[QueryTrace]:
+        """`traces`, with the event loop free."""
+        return await in_thread(self.traces, timeout_s)
+
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until every finished query is a trace and with the exporters; False when that took longer."""
         return self._pipeline.flush(timeout_s)
@@ -195,7 +200,7 @@ class CostLatencyHandler(BaseCallbackHandler):
         """
         return {
             "installed": self.installed,
-            "open": len(self.tracker.open),
+            "open": len(self.tracker.queries.open),
             "forced": self.tracker.forced,
             "faults": self._faults.count,
             "last_fault": self._faults.last,
@@ -240,7 +245,7 @@ class CostLatencyHandler(BaseCallbackHandler):
                 self._add()
         if self._by_callback:
             self.tracker.adopt(span)
-            if (query := self.tracker.marked(span)) is not None:
+            if (query := self.tracker.queries.at(span)) is not None:
                 self._seen_by_callback.add(query.id)
 
 

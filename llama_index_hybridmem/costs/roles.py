@@ -15,6 +15,7 @@ LLM_METHODS = frozenset(
 )
 """The eight methods of an LLM that reach the model."""
 
+_WRITERS = ("write_response_to_history", "awrite_response_to_history")
 _KINDS = {
     "BaseWorkflowAgent": "agent",
     "AgentWorkflow": "agent",
@@ -48,16 +49,20 @@ class Role:
         kind: of a query that begins with it (`trace.QueryTrace.kind`).
         stage: its stage; None where its time is that of the stage around it.
         calls_model: whether it is one of an LLM's eight methods.
+        writes_chat: whether it reads a chat engine's stream, in a thread or task of its own, after the engine returned.
         fans_out: whether it asks stores side by side, and tells of each by an event.
         on_loop: whether it may share its thread with other tasks, so that the thread's CPU is not its own.
+        plain: none of the three before that.
     """
 
     name: str
     kind: str
     stage: str | None
     calls_model: bool
+    writes_chat: bool
     fans_out: bool
     on_loop: bool
+    plain: bool = True
 
 
 def span_name(id_: str) -> str:
@@ -70,13 +75,17 @@ def role_of(name: str, instance: object) -> Role:
     method = name.rpartition(".")[2]
     classes = [each.__name__ for each in type(instance).__mro__]
     calls_model = "BaseLLM" in classes and method in LLM_METHODS
+    writes_chat, fans_out = method in _WRITERS, "HybridRetriever" in classes
+    kind = next((kind for kind in (_KINDS.get(each) for each in classes) if kind), "other")
     return Role(
         name=name,
-        kind=next((kind for kind in (_KINDS.get(each) for each in classes) if kind), "other"),
+        kind=kind,
         stage=None if calls_model else _stage(classes),
         calls_model=calls_model,
-        fans_out="HybridRetriever" in classes,
-        on_loop=method.lstrip("_").startswith("a"),
+        writes_chat=writes_chat,
+        fans_out=fans_out,
+        on_loop=method.lstrip("_").startswith("a") or kind in ("agent", "workflow"),
+        plain=not (calls_model or writes_chat or fans_out),
     )
 
 

@@ -34,12 +34,15 @@ class Running:
         over: whether the trace is made, or being made.
         ended: the last thing that ended.
         outcome: what the outermost call returned that matters here: text, sources, metadata.
+        chat: who waits for a chat's stream to be written down, if anybody.
+        written: whether it was.
+        spent_by_budget: a budget with a limit for queries, and this query's account there.
     """
 
     __slots__ = (
-        "answer", "asked", "began", "calls", "cpu_s", "degraded", "embedding", "embeddings", "ended", "error", "first",
-        "id", "ids", "notes", "open_calls", "outcome", "over", "role", "root_done", "route", "route_source", "stages",
-        "started", "status", "streams", "tags", "watches",
+        "answer", "asked", "began", "calls", "chat", "cpu_s", "degraded", "embedding", "embeddings", "ended", "error",
+        "first", "id", "ids", "notes", "open_calls", "outcome", "over", "role", "root_done", "route", "route_source",
+        "spent_by_budget", "stages", "started", "status", "streams", "tags", "watches", "written",
     )  # fmt: skip
 
     def __init__(self, id_: str, role: Role, started: float, tags: Mapping[str, Any], asked: Any) -> None:
@@ -64,6 +67,9 @@ class Running:
         self.outcome = Outcome()
         self.notes: tuple[Any, ...] = ()
         self.watches: list[Any] = []
+        self.chat: Any = None
+        self.written = False
+        self.spent_by_budget: dict[Any, Any] = {}
 
     def spent(self, stage: str, began: float, wall_s: float, cpu_s: float | None) -> None:
         """Add to a stage."""
@@ -163,23 +169,26 @@ class Span:
         call: the model call that it is.
         outer: the nearest call around it.
         covered: whether it is inside a store's search, told of by an event of its own.
+        root: whether the query begins with it.
         instance: the identity of the object.
+        object: the object, where it is a model or a chat's stream.
         argument: the identity of the first argument.
         inner_s: seconds of the stages and calls inside it.
     """
 
     __slots__ = (
-        "argument", "began", "call", "covered", "cpu", "id", "inner_cpu_s", "inner_s", "instance", "model", "outer",
-        "parent", "query", "role", "thread",
+        "argument", "began", "call", "covered", "cpu", "id", "inner_cpu_s", "inner_s", "instance", "object", "outer",
+        "parent", "query", "role", "root", "thread",
     )  # fmt: skip
 
     def __init__(self, id_: str, query: Running, role: Role, parent: Span | None, instance: object) -> None:
         self.id, self.query, self.role, self.parent = id_, query, role, parent
         self.call: Call | None = None
         self.outer = None if parent is None else parent.call or parent.outer
-        self.covered = parent is not None and parent.covered
+        self.covered = False
         self.instance = id(instance)
-        self.model = instance if role.calls_model else None
+        self.object = instance if role.calls_model or role.writes_chat else None
+        self.root = parent is None
         self.argument = 0
         self.inner_s = self.inner_cpu_s = 0.0
         self.thread = threading.get_ident()

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from llama_index_instrumentation.dispatcher import active_instrument_tags
 
+from llama_index_hybridmem.costs.entry import checked_phase
+
 
 @contextmanager
 def tagged(**tags: str | None) -> Iterator[None]:
@@ -17,7 +19,12 @@ def tagged(**tags: str | None) -> Iterator[None]:
 
     Args:
         **tags: ``tenant``, ``user``, ``run``, ``phase`` or any other name; None takes one away.
+
+    Raises:
+        ConfigurationError: an unknown phase.
     """
+    if (phase := tags.get("phase")) is not None:
+        checked_phase(phase)
     merged = {**active_instrument_tags.get(), **tags}
     token = active_instrument_tags.set({name: value for name, value in merged.items() if value is not None})
     try:
