@@ -104,7 +104,7 @@ def test_one_after_the_other(handler: CostLatencyHandler, index: VectorStoreInde
     assert {stage.name for trace in traces for stage in trace.stages} >= {"embed", "vector", "prompt", "llm"}
 
 
-@pytest.mark.parametrize(("mode", "llm"), zip(MODES, MODELS * 2, strict=True), ids=MODES)
+@pytest.mark.parametrize(("mode", "llm"), list(zip(MODES, MODELS * 2, strict=True)), ids=MODES)
 async def test_all_at_once(handler: CostLatencyHandler, index: VectorStoreIndex, llm: Wrapped, mode: str) -> None:
     """Fifty under asyncio.gather, in every response mode that asks once."""
     engine = index.as_query_engine(llm=llm, response_mode=mode, similarity_top_k=1)
