@@ -15,6 +15,7 @@ from typing import Any
 from llama_index_hybridmem.costs.groups import Group, Grouping
 from llama_index_hybridmem.costs.model_use import Callbook, Counted, ModelUse, PriceUsed, cached_share
 from llama_index_hybridmem.costs.spending import Diary, Month, Outlook, Purse, Spending, most_first, outlook
+from llama_index_hybridmem.costs.spread import quantiles
 from llama_index_hybridmem.costs.trace import QueryTrace
 from llama_index_hybridmem.errors import ConfigurationError
 
@@ -74,8 +75,10 @@ class Summary:
         limit: for a calendar month; None without one.
         spending: of all traces, whatever they were made for.
         queries: those of the phase "query", without model calls that no query made.
+        answered_within: percentiles 0 … 100 of the wall seconds of queries that ended "ok"; empty without any.
+        begun_within: the same of the seconds to their first token, where they were streamed.
         groups: the queries by "route" and whatever else was asked for, largest group first.
-        ledgers: all other traces, by phase, as `OUTSIDE` those of the phase "query"; the dearest first.
+        ledgers: all other traces, by phase; of the phase "query" as "ingest" or `OUTSIDE`; the dearest first.
         tenants: all traces by tenant, the dearest first.
         models: all model calls.
         counted: all model calls by who counted their tokens.
@@ -94,6 +97,8 @@ class Summary:
     limit: Decimal | None
     spending: Spending
     queries: Group
+    answered_within: tuple[float, ...]
+    begun_within: tuple[float, ...]
     groups: Mapping[str, tuple[Group, ...]]
     ledgers: tuple[Account, ...]
     tenants: tuple[Account, ...]
@@ -167,11 +172,11 @@ class _Adding:
             self._currencies[trace.currency] = None
         for each in (self._all, self._tenants.setdefault(trace.tenant, _Account()), self._calls, self._diary):
             each.add(trace)
-        if trace.phase != "query" or trace.kind in ("llm", "embed"):
-            ledger = OUTSIDE if trace.phase == "query" else trace.phase
-            self._ledgers.setdefault(ledger, _Account()).add(trace)
-        else:
+        ledger = _ledger(trace)
+        if ledger is None:
             self._add_query(trace)
+        else:
+            self._ledgers.setdefault(ledger, _Account()).add(trace)
 
     def _add_query(self, trace: QueryTrace) -> None:
         self._queries.add(trace)
@@ -198,6 +203,8 @@ class _Adding:
             limit=limit,
             spending=self._all.purse.counted(),
             queries=self._queries.group(None, queries),
+            answered_within=quantiles(self._queries.wall_s),
+            begun_within=quantiles(self._queries.first_token_s),
             groups={name: _largest_first(each, queries) for name, each in self._groups.items()},
             ledgers=_accounts(self._ledgers),
             tenants=_accounts(self._tenants),
@@ -210,6 +217,13 @@ class _Adding:
             degraded=_troubles(self._lost, queries),
             errors=_troubles(self._errors, queries),
         )
+
+
+def _ledger(trace: QueryTrace) -> str | None:
+    """What a trace is accounted under; None for a query."""
+    if trace.phase != "query":
+        return trace.phase
+    return {"llm": OUTSIDE, "embed": OUTSIDE, "ingest": "ingest"}.get(trace.kind)
 
 
 def _reader(name: str) -> Callable[[QueryTrace], str | None]:
