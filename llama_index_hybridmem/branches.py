@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from .bells import Bell, LoopBell, ThreadBell
@@ -63,6 +63,7 @@ class Outcome(Generic[T]):
         error: what it raised, or why there is no answer; None when ``ok``.
         latency_s: seconds from its start to its end, or to its abandonment; 0 when skipped.
         cpu_s: seconds of CPU of its thread; None on an event loop, and when it was not waited for.
+        started_s: seconds from the start of the first call to that of this one.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Outcome(Generic[T]):
     error: BaseException | None = None
     latency_s: float = 0.0
     cpu_s: float | None = None
+    started_s: float = 0.0
 
 
 def run(calls: Mapping[str, Call[T]]) -> dict[str, Outcome[T]]:
@@ -130,6 +132,7 @@ async def _fly(calls: Mapping[str, Call[T]], bell: Bell) -> dict[str, Outcome[T]
     _check_order(calls)
     waiting, flying = dict(calls), dict[str, _Flight[T]]()
     outcomes: dict[str, Outcome[T]] = {}
+    began = time.perf_counter()
     try:
         while waiting or flying:
             _start_ready(waiting, flying, outcomes, bell)
@@ -137,7 +140,7 @@ async def _fly(calls: Mapping[str, Call[T]], bell: Bell) -> dict[str, Outcome[T]
                 await bell.wait(min(flight.seconds_left() for flight in flying.values()))
             for name, flight in list(flying.items()):
                 if (outcome := flight.settle()) is not None:
-                    outcomes[name] = outcome
+                    outcomes[name] = replace(outcome, started_s=flight.started - began)
                     del flying[name]
     finally:
         for flight in flying.values():  # only when cancelled or interrupted
@@ -182,7 +185,7 @@ class _Flight(Generic[T]):
         self._landed_s: float | None = None
         self._cpu_s: float | None = None
         self._abandoned = False
-        self._started = time.perf_counter()
+        self.started = time.perf_counter()
 
     def start(self, arguments: tuple[Outcome[T], ...]) -> None:
         native = self._call.native if self._bell.on_loop else None
@@ -216,7 +219,7 @@ class _Flight(Generic[T]):
         """How much of the deadline is left; below 0 when it has passed, None without one."""
         if self._call.deadline_s is None:
             return None
-        return self._started + self._call.deadline_s - time.perf_counter()
+        return self.started + self._call.deadline_s - time.perf_counter()
 
     def _task_done(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():
@@ -228,7 +231,7 @@ class _Flight(Generic[T]):
 
     def _land(self, value: T | None, error: BaseException | None, cpu_s: float | None = None) -> None:
         with self._lock:
-            landed_s = time.perf_counter() - self._started
+            landed_s = time.perf_counter() - self.started
             self._value, self._error, self._cpu_s = value, error, cpu_s
             self._late = self._timeout(landed_s)
             abandoned, self._landed_s = self._abandoned, landed_s
@@ -248,7 +251,7 @@ class _Flight(Generic[T]):
 
     def settle(self) -> Outcome[T] | None:
         """Return the outcome, or None while the call still has time."""
-        now_s = time.perf_counter() - self._started
+        now_s = time.perf_counter() - self.started
         with self._lock:
             landed_s = self._landed_s
         if landed_s is not None:

@@ -59,6 +59,7 @@ class BranchEndEvent(BaseEvent):
         node_count: nodes it contributed, after its filter and top k.
         error: what went wrong; None when ``ok``.
         cpu_s: seconds of CPU of its thread; None when it had none of its own or was not waited for.
+        started_s: seconds from the start of the retrieval to its own.
     """
 
     store: str
@@ -67,6 +68,7 @@ class BranchEndEvent(BaseEvent):
     node_count: int
     error: str | None = None
     cpu_s: float | None = None
+    started_s: float = 0.0
 
     @classmethod
     def class_name(cls) -> str:

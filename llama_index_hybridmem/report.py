@@ -20,6 +20,7 @@ class BranchReport:
         node_count: chunks it contributed.
         error: what went wrong; None when ``ok``.
         cpu_s: seconds of CPU of its thread; None when it had none of its own or was not waited for.
+        started_s: seconds from the start of the retrieval to its own.
     """
 
     store: str
@@ -28,6 +29,7 @@ class BranchReport:
     node_count: int
     error: str | None
     cpu_s: float | None = None
+    started_s: float = 0.0
 
 
 @dataclass

@@ -8,12 +8,15 @@ about the first token and the end, also when the consumer stops early.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from llama_index_instrumentation.dispatcher import active_instrument_tags
 from llama_index_instrumentation.span import active_span_id
+
+
+T = TypeVar("T")
 
 
 class Observer(Protocol):
@@ -31,11 +34,11 @@ class Observer(Protocol):
         """
 
 
-def follow(tokens: Iterator[str], observer: Observer) -> Generator[str, None, None]:
-    """Stream tokens, each step in a copy of the present context."""
+def follow(tokens: Iterator[T], observer: Observer, said: Callable[[T], str] = str) -> Generator[T, None, None]:
+    """Stream tokens, each step in a copy of the present context; `said` gives the text of one."""
     context = contextvars.copy_context()
 
-    def steps() -> Generator[str, None, None]:
+    def steps() -> Generator[T, None, None]:
         came: list[str] = []
         failure: BaseException | None = None
         try:
@@ -46,7 +49,7 @@ def follow(tokens: Iterator[str], observer: Observer) -> Generator[str, None, No
                     break
                 if not came:
                     observer.began()
-                came.append(token)
+                came.append(said(token))
                 yield token
         except BaseException as error:
             failure = error
@@ -61,8 +64,8 @@ def follow(tokens: Iterator[str], observer: Observer) -> Generator[str, None, No
     return steps()
 
 
-def afollow(tokens: AsyncIterator[str], observer: Observer) -> AsyncGenerator[str, None]:
-    """Stream tokens, each step under the present span and tags."""
+def afollow(tokens: AsyncIterator[T], observer: Observer, said: Callable[[T], str] = str) -> AsyncGenerator[T, None]:
+    """Stream tokens, each step under the present span and tags; `said` gives the text of one."""
     span, tags = active_span_id.get(), active_instrument_tags.get()
 
     @contextmanager
@@ -74,7 +77,7 @@ def afollow(tokens: AsyncIterator[str], observer: Observer) -> AsyncGenerator[st
             active_instrument_tags.reset(tags_token)
             active_span_id.reset(span_token)
 
-    async def steps() -> AsyncGenerator[str, None]:
+    async def steps() -> AsyncGenerator[T, None]:
         came: list[str] = []
         failure: BaseException | None = None
         try:
@@ -86,7 +89,7 @@ def afollow(tokens: AsyncIterator[str], observer: Observer) -> AsyncGenerator[st
                         break
                 if not came:
                     observer.began()
-                came.append(token)
+                came.append(said(token))
                 yield token
         except BaseException as error:
             failure = error

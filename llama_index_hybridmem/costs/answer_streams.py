@@ -11,6 +11,7 @@ import time
 import weakref
 from typing import Any
 
+from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
 from llama_index.core.chat_engine.types import StreamingAgentChatResponse
 
@@ -35,12 +36,13 @@ class AnswerStreams:
 
     def answered(self, query: Running, result: Any) -> None:
         """The query returned: note what came back, and follow it where it is a stream."""
-        metadata, text = getattr(result, "metadata", None), getattr(result, "response", None)
-        nodes = getattr(result, "source_nodes", ())
-        query.outcome = Outcome(text if isinstance(text, str) else None, nodes, metadata)
+        metadata = getattr(result, "metadata", None)
+        query.outcome = Outcome(_text(result), _nodes(result), metadata)
         if isinstance(metadata, dict) and isinstance(own := metadata.get(METADATA_KEY), dict):
             own["trace"] = query.id  # of our own engine's answers, which say what happened to them
-        if isinstance(result, StreamingAgentChatResponse):
+        if isinstance(result, StreamingAgentChatResponse) and not result.is_writing_to_memory:
+            self._follow_own_chat(query, result)
+        elif isinstance(result, StreamingAgentChatResponse):
             self._follow_chat(query, result)
         elif isinstance(result, StreamingResponse):
             reader = self._reader(query)
@@ -68,6 +70,16 @@ class AnswerStreams:
             query.streams += 1
         self._watch(query, response, reader)
 
+    def _follow_own_chat(self, query: Running, response: StreamingAgentChatResponse) -> None:
+        """Of an engine that writes the chat down itself: its reader reads the model's stream."""
+        reader = self._reader(query)
+        if response.chat_stream is not None:
+            response.chat_stream = follow(iter(response.chat_stream), reader, _said)
+            self._watch(query, response.chat_stream, reader)
+        elif response.achat_stream is not None:
+            response.achat_stream = afollow(aiter(response.achat_stream), reader, _said)
+            self._watch(query, response.achat_stream, reader)
+
     def _reader(self, query: Running) -> Reader:
         query.streams += 1
         return Reader(self._queries, query)
@@ -75,6 +87,27 @@ class AnswerStreams:
     def _watch(self, query: Running, stream: Any, reader: Reader) -> None:
         """Be told when nobody can read the stream any more. Nothing kept here may refer to it."""
         query.watches.append(weakref.ref(stream, lambda _: self._later(reader.gone)))
+
+
+def _text(result: Any) -> str | None:
+    """The answer of an engine, of an agent (a chat message), or none yet."""
+    text = getattr(result, "response", None)
+    text = getattr(text, "content", text)
+    return text if isinstance(text, str) else None
+
+
+def _nodes(result: Any) -> list[Any]:
+    """The sources of an engine's answer, or those that an agent's tools brought it, each once."""
+    found = getattr(result, "source_nodes", None)
+    if found is None:
+        outputs = (getattr(call, "tool_output", None) for call in getattr(result, "tool_calls", None) or ())
+        answers = (getattr(output, "raw_output", None) for output in outputs)
+        found = [each for answer in answers for each in getattr(answer, "source_nodes", ())]
+    return list({each.node.node_id: each for each in found}.values())
+
+
+def _said(answer: ChatResponse) -> str:
+    return answer.delta or ""
 
 
 class Reader:

@@ -76,7 +76,7 @@ class Counter:
         if self._tokenizer is not None:
             tokenizer = self._tokenizer
             return lambda text: len(tokenizer(text)), False
-        own = getattr(model, "_tokenizer", None)
+        own: Any = getattr(model, "_tokenizer", None)
         if not hasattr(own, "encode"):
             return estimate_tokens, False
         if own not in self._own:

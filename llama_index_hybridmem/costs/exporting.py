@@ -16,10 +16,10 @@ class Finished:
     Attributes:
         trace: the numbers.
         question: as asked; None where the outermost call has none.
-        response: what the caller got, a LlamaIndex response as a rule; the text of a stream is in `text`.
+        response: the `running.Outcome`: ``source_nodes`` (those of an agent's tools, too) and ``metadata``.
         text: the answer; None where there is none.
         prompts: what each call of ``trace.calls`` was asked: a text, chat messages, or None.
-        context: what the exporter's own `context` returned when the query began, on the thread that asked.
+        context: what this exporter's own `context` returned when the query began, on the thread that asked.
     """
 
     trace: QueryTrace

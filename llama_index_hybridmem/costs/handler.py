@@ -54,7 +54,7 @@ class CostLatencyHandler(BaseCallbackHandler):
         clock: Unix seconds.
 
     Raises:
-        ConfigurationError: ``keep`` or ``max_open`` below 1, or two exporters of one name.
+        ConfigurationError: ``keep`` or ``max_open`` below 1.
     """
 
     def __init__(
@@ -70,8 +70,6 @@ class CostLatencyHandler(BaseCallbackHandler):
         super().__init__([], [])
         if keep < 1 or max_open < 1:
             raise ConfigurationError(f"keep and max_open are at least 1, not {keep} and {max_open}")
-        if len({exporter.name for exporter in exporters}) < len(exporters):
-            raise ConfigurationError("two exporters have one name; give one of them another with name=")
         self.prices = prices or PriceBook()
         self._counter = Counter(tokenizer)
         self._pipeline = Pipeline(Maker(self.prices, self._counter), exporters, keep)

@@ -11,6 +11,7 @@ from llama_index_hybridmem.costs.counting import Counter
 from llama_index_hybridmem.costs.exporting import Finished
 from llama_index_hybridmem.costs.prices import PriceBook
 from llama_index_hybridmem.costs.providers import provider_of
+from llama_index_hybridmem.costs.roles import Role
 from llama_index_hybridmem.costs.running import Call, Embedded, Running
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace, Stage
 from llama_index_hybridmem.costs.usage import BYTES_A_TOKEN, Usage
@@ -18,10 +19,12 @@ from llama_index_hybridmem.errors import told
 from llama_index_hybridmem.merging import METADATA_KEY
 
 _ERROR = 300  # characters kept of an error
+_NAMELESS = (None, "", "unknown")  # what LlamaIndex's models are called that were given no name
 _TAG = 200  # characters kept of a tag
+_NEEDS_A_CALL = ("other", "llm", "embed", "ingest")  # else they are no work that anybody pays for
+_AFTER = ("prompt", "llm")  # stages that come after the engine has judged
 _FIELDS = ("tenant", "user", "run", "phase")
 _FOREIGN = "llamaindex."  # LlamaIndex's own tags of workflows; they hold what users wrote
-_SUMMARISED = ("route", "judge")  # stages that only the engine's own timings tell of
 
 
 class Maker:
@@ -41,7 +44,7 @@ class Maker:
         at = datetime.fromtimestamp(query.started, timezone.utc)
         asked = [(self._embedding(query, *item), None) for item in query.embeddings.items()]
         asked += [(self._call(query, call), call.prompt) for call in real]
-        if query.role.kind in ("other", "llm", "embed") and not asked:
+        if query.role.kind in _NEEDS_A_CALL and not asked:
             return None
         asked.sort(key=lambda pair: pair[0].started_s)
         trace = QueryTrace(
@@ -53,9 +56,9 @@ class Maker:
             cpu_s=query.cpu_s,
             first_token_s=_first_token_s(query, real),
             status=query.status,
-            error=None if query.error is None else told(query.error)[:_ERROR],
+            error=None if query.error is None else _whole(told(query.error))[:_ERROR],
             **_routing(query),
-            **_tags(query.tags),
+            **_tags(query.tags, query.role),
             stages=_stages(query, real),
             calls=tuple(self._priced(call, at) for call, _ in asked),
             currency=self._prices.currency,
@@ -80,6 +83,7 @@ class Maker:
             wall_s=call.ended - call.began,
             first_token_s=call.first - call.began if call.streamed and call.first is not None else None,
             busy_s=call.busy_s,
+            error=call.error,
             usage=call.usage or (self._counter(call) if call.kind == "llm" else None),
         )
 
@@ -110,12 +114,21 @@ def _stages(query: Running, real: Iterable[Call]) -> tuple[Stage, ...]:
     for call in real:
         if not call.covered:
             query.spent("llm" if call.kind == "llm" else "rerank", call.began, call.ended - call.began, None)
-    own = _summary(query).get("timings")
-    for name in _SUMMARISED:
-        if isinstance(own, Mapping) and name in own and name not in query.stages:
-            query.spent(name, query.began, own[name], None)
+    _add_the_engines_own(query)
     made = (Stage(name, max(0.0, began - query.began), *rest) for name, (began, *rest) in query.stages.items())
     return tuple(sorted(made, key=lambda stage: stage.started_s))
+
+
+def _add_the_engines_own(query: Running) -> None:
+    """The two stages that only our engine's timings tell of: it routes first, and judges what it has retrieved."""
+    timings = _summary(query).get("timings")
+    if not isinstance(timings, Mapping):
+        return
+    retrieved = [began + wall_s for name, (began, wall_s, *_) in query.stages.items() if name not in _AFTER]
+    if "route" in timings and "route" not in query.stages:
+        query.spent("route", query.began, timings["route"], None)
+    if "judge" in timings:
+        query.spent("judge", max(retrieved, default=query.began), timings["judge"], None)
 
 
 def _first_token_s(query: Running, real: list[Call]) -> float | None:
@@ -138,14 +151,15 @@ def _routing(query: Running) -> dict[str, Any]:
         "route": own.get("route") or query.route,
         "route_source": own.get("source") or query.route_source,
         "answer": own.get("answer") or query.answer,
-        "degraded": tuple(str(reason) for reason in own.get("degraded") or query.degraded),
+        "degraded": tuple(_whole(str(reason)) for reason in own.get("degraded") or query.degraded),
     }
 
 
-def _tags(tags: Mapping[str, Any]) -> dict[str, Any]:
-    plain = {str(name): str(value)[:_TAG] for name, value in tags.items() if not str(name).startswith(_FOREIGN)}
+def _tags(tags: Mapping[str, Any], role: Role) -> dict[str, Any]:
+    own = {str(name): str(value) for name, value in tags.items() if not str(name).startswith(_FOREIGN)}
+    plain = {_whole(name): _whole(value)[:_TAG] for name, value in own.items()}
     fields = {name: plain.pop(name) for name in _FIELDS if name in plain}
-    return {**fields, "tags": plain}
+    return {"phase": role.phase, **fields, "tags": plain}
 
 
 def _model(call: Call) -> str | None:
@@ -153,7 +167,8 @@ def _model(call: Call) -> str | None:
     raw = getattr(call.last, "raw", None)
     if isinstance(raw, Mapping) and "adapter" in raw and isinstance(raw.get("model"), str):
         return str(raw["model"])
-    return call.model or call.class_name or None
+    named = call.model if call.model not in _NAMELESS else call.class_name
+    return _whole(named) if named else None
 
 
 def _adapter(call: Call) -> str | None:
@@ -166,6 +181,11 @@ def _adapter(call: Call) -> str | None:
         return None
     version = said.get("version") or str(said.get("sha256") or "")[:8]
     return f"{said['name']}@{version}" if version else str(said["name"])
+
+
+def _whole(text: str) -> str:
+    """Replace half characters (lone surrogates) by "?": no file and no exporter can write them."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _question(asked: Any) -> str | None:

@@ -91,7 +91,9 @@ class ModelCalls:
             if call.lazy is not None:
                 self._forget(call, call.lazy)
         call.status = status
-        self._unmetered(call)
+        if error is not None and not isinstance(error, GeneratorExit):
+            call.error = type(error).__name__
+        self._unmetered(call, call.ended)
         if status != "ok" and query.root_done and not query.streams:
             query.failed(status, error)
         if len(query.calls) > MANY:
@@ -148,7 +150,7 @@ class ModelCalls:
         if outer is not None and not outer.done:
             call.outer = outer
             outer.wraps += 1
-            self._unmetered(outer)
+            self._unmetered(outer, call.began)
 
     def _lazily_around(self, call: Call, key: tuple[int, str, int]) -> Call | None:
         with self._queries.lock:
@@ -228,10 +230,10 @@ class ModelCalls:
     def _meter(self, key: tuple[str, str | None]) -> Meter:
         return self._meters.get(key) or self._meters.setdefault(key, Meter())
 
-    def _unmetered(self, call: Call) -> None:
+    def _unmetered(self, call: Call, now: float) -> None:
         meter, call.meter = call.meter, None
         if meter is not None:
-            call.busy_s = meter.stop(call.metered, time.perf_counter())
+            call.busy_s = meter.stop(call.metered, now)
 
 
 def status_of(error: BaseException) -> Status:

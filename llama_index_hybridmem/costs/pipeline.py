@@ -45,7 +45,8 @@ class Pipeline:
     """
 
     def __init__(self, maker: Maker, exporters: Sequence[Exporter], keep: int) -> None:
-        self._maker, self._exporters = maker, list(exporters)
+        self._maker = maker
+        self._exporters = [(_numbered(place, exporters), exporter) for place, exporter in enumerate(exporters)]
         self._ring: deque[bytes] = deque(maxlen=keep)
         self._queue: SimpleQueue[Running | Step] = SimpleQueue()
         self._hurry = threading.Event()
@@ -53,8 +54,8 @@ class Pipeline:
         self._thread: threading.Thread | None = None
         self.made = self.dropped = self.failed = 0
         self.last_error: str | None = None
-        self._exported: dict[str, list[Any]] = {exporter.name: [0, 0, None] for exporter in self._exporters}
-        self.notes = tuple(partial(self._noted, exporter) for exporter in self._exporters)
+        self._exported: dict[str, list[Any]] = {name: [0, 0, None] for name, _ in self._exporters}
+        self.notes = tuple(partial(self._noted, name, exporter) for name, exporter in self._exporters)
         weakref.finalize(self, self._queue.put, _nothing)  # wakes the thread, which then ends
         _PIPELINES.add(self)
 
@@ -94,8 +95,8 @@ class Pipeline:
 
     def close(self) -> None:
         """Have the exporters write what is left; twice is fine."""
-        for exporter in self._exporters:
-            self._guarded(exporter, exporter.close)
+        for name, exporter in self._exporters:
+            self._guarded(name, exporter.close)
 
     def health(self) -> dict[str, Any]:
         """Say how it stands, JSON-safe."""
@@ -144,24 +145,24 @@ class Pipeline:
             return
         self.made += 1
         self._ring.append(pack(finished.trace))
-        for exporter, note in zip(self._exporters, query.notes, strict=True):
-            if self._guarded(exporter, partial(exporter.export, replace(finished, context=note))):
-                self._exported[exporter.name][0] += 1
+        for (name, exporter), note in zip(self._exporters, query.notes, strict=True):
+            if self._guarded(name, partial(exporter.export, replace(finished, context=note))):
+                self._exported[name][0] += 1
 
-    def _noted(self, exporter: Exporter) -> Any:
+    def _noted(self, name: str, exporter: Exporter) -> Any:
         """What an exporter notes when a query begins."""
         noted: list[Any] = []
-        self._guarded(exporter, lambda: noted.append(exporter.context()))
+        self._guarded(name, lambda: noted.append(exporter.context()))
         return noted[0] if noted else None
 
-    def _guarded(self, exporter: Exporter, step: Step) -> bool:
+    def _guarded(self, name: str, step: Step) -> bool:
         """Do a step of an exporter, whose faults stay its own."""
         try:
             step()
         except Exception as error:  # noqa: BLE001 - neither the app nor another exporter may suffer
-            count = self._exported[exporter.name]
+            count = self._exported[name]
             if not count[1]:
-                logger.warning("exporter %s failed; further failures are only counted", exporter.name, exc_info=True)
+                logger.warning("exporter %s failed; further failures are only counted", name, exc_info=True)
             count[1] += 1
             count[2] = told(error)
             return False
@@ -182,6 +183,13 @@ def _work(pipeline: weakref.ref[Pipeline], queue: SimpleQueue[Running | Step], h
             item = queue.get()
         hurry.wait(PAUSE_S)
         hurry.clear()
+
+
+def _numbered(place: int, exporters: Sequence[Exporter]) -> str:
+    """An exporter's name, with a number from the second one of its name on."""
+    name = exporters[place].name
+    before = sum(exporter.name == name for exporter in exporters[:place])
+    return f"{name} {before + 1}" if before else name
 
 
 def _nothing() -> None:

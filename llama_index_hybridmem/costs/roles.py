@@ -26,6 +26,8 @@ _KINDS = {
     "BaseSynthesizer": "query",
     "BaseLLM": "llm",
     "BaseEmbedding": "embed",
+    "IngestionPipeline": "ingest",
+    "TransformComponent": "ingest",
 }
 _STAGES = {
     "BaseEmbedding": "embed",
@@ -53,6 +55,7 @@ class Role:
         fans_out: whether it asks stores side by side, and tells of each by an event.
         on_loop: whether it may share its thread with other tasks, so that the thread's CPU is not its own.
         plain: none of the three before that.
+        phase: of a query that begins with it and is not tagged (`trace.QueryTrace.phase`).
     """
 
     name: str
@@ -63,6 +66,7 @@ class Role:
     fans_out: bool
     on_loop: bool
     plain: bool = True
+    phase: str = "query"
 
 
 def span_name(id_: str) -> str:
@@ -86,7 +90,15 @@ def role_of(name: str, instance: object) -> Role:
         fans_out=fans_out,
         on_loop=method.lstrip("_").startswith("a") or kind in ("agent", "workflow"),
         plain=not (calls_model or writes_chat or fans_out),
+        phase=_phase(kind, classes[0], method),
     )
+
+
+def _phase(kind: str, class_name: str, method: str) -> str:
+    """What a query without a tag is for: texts and transformations are ingested, an LLM's triplets build a graph."""
+    if kind == "ingest" and "PathExtractor" in class_name:
+        return "graph_build"
+    return "ingest" if kind == "ingest" or (kind == "embed" and "text" in method) else "query"
 
 
 def _stage(classes: list[str]) -> str | None:

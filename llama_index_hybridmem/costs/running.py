@@ -127,12 +127,13 @@ class Call:
         last: the last response.
         usage: token counts, where they were read before the query's end.
         done: whether it has ended.
+        error: the type of what was raised.
         on_end: is told when it has.
     """
 
     __slots__ = (
-        "began", "busy_s", "class_name", "covered", "done", "ended", "first", "instance", "kind", "lazy", "last",
-        "meter", "metered", "model", "on_end", "options", "outer", "prompt", "query", "status", "streamed", "usage",
+        "began", "busy_s", "class_name", "covered", "done", "ended", "error", "first", "instance", "kind", "last",
+        "lazy", "meter", "metered", "model", "on_end", "options", "outer", "prompt", "query", "status", "streamed", "usage",
         "watch", "wraps",
     )  # fmt: skip
 
@@ -148,6 +149,7 @@ class Call:
         self.options: Mapping[str, Any] = {}
         self.streamed = self.done = self.covered = False
         self.status: Status = "ok"
+        self.error: str | None = None
         self.outer: Call | None = None
         self.wraps = 0
         self.busy_s = 0.0
@@ -184,7 +186,7 @@ class Span:
     def __init__(self, id_: str, query: Running, role: Role, parent: Span | None, instance: object) -> None:
         self.id, self.query, self.role, self.parent = id_, query, role, parent
         self.call: Call | None = None
-        self.outer = None if parent is None else parent.call or parent.outer
+        self.outer: Call | None = None if parent is None else parent.call or parent.outer
         self.covered = False
         self.instance = id(instance)
         self.object = instance if role.calls_model or role.writes_chat else None

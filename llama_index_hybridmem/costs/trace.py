@@ -1,7 +1,7 @@
 """What happened to one query, in numbers: stages, model calls, status, cost; pure, knows nobody who measures them.
 
 A trace is what the ring keeps, the exporters get and the reports read. `to_json` and `from_json` are the schema of the
-JSON lines (docs/costs.md).
+JSON lines (docs/traces.md).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import marshal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from math import isfinite
 from operator import attrgetter
 from typing import Any, Literal, get_args
 
@@ -23,6 +24,9 @@ Status = Literal["ok", "error", "cancelled", "abandoned", "never_consumed"]
 """How it ended: "abandoned" is a stream closed early, "never_consumed" one that nobody read."""
 
 STATUSES: tuple[Status, ...] = get_args(Status)
+
+FIXED_STAGES = frozenset({"route", "embed", "retrieve", "fuse", "rerank", "postprocess", "judge", "prompt", "llm"})
+"""Every other stage is a store that was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class ModelCall:
         usage: token counts; None when nobody knows.
         cost: in the trace's currency; None when unpriced.
         price: where the price comes from, with its date; None when unpriced.
+        error: the type of what was raised; None when nothing was.
     """
 
     kind: str
@@ -83,6 +88,7 @@ class ModelCall:
     usage: Usage | None
     cost: Decimal | None = None
     price: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +97,8 @@ class QueryTrace:
 
     Attributes:
         id: unique.
-        kind: ``query``, ``chat``, ``agent``, ``retrieve``, ``llm``, ``embed``, ``workflow`` or ``other``: what the
-            outermost call was.
+        kind: ``query``, ``chat``, ``agent``, ``retrieve``, ``llm``, ``embed``, ``ingest``, ``workflow`` or ``other``:
+            what the outermost call was.
         name: that call, ``HybridRouterQueryEngine.query``.
         started: Unix seconds.
         wall_s: seconds to the end of the answer, the last token of a stream.
@@ -204,15 +210,14 @@ def from_json(row: Mapping[str, Any], place: str = "a trace") -> QueryTrace:
         if not 1 <= row["schema"] <= SCHEMA:
             raise ConfigurationError(f"{place}: schema {row['schema']} is newer than {SCHEMA}; update this package")
         own = {name: row[name] for name in _PLAIN}
-        if own["status"] not in STATUSES:
-            raise ConfigurationError(f"{place}: unknown status {own['status']!r}")
-        return QueryTrace(
-            **own,
-            degraded=tuple(row["degraded"]),
-            tags=dict(row["tags"]),
-            stages=tuple(Stage(**{name: stage[name] for name in _STAGE}) for stage in row["stages"]),
-            calls=tuple(_call(call) for call in row["calls"]),
-        )
+        for each in (own, *row["calls"]):
+            if each["status"] not in STATUSES:
+                raise ConfigurationError(f"{place}: unknown status {each['status']!r}")
+        stages = tuple(Stage(**_checked({name: stage[name] for name in _STAGE}, place)) for stage in row["stages"])
+        calls = tuple(_call(call, place) for call in row["calls"])
+        tags = {str(name): str(value) for name, value in row["tags"].items()}
+        degraded = tuple(str(reason) for reason in row["degraded"])
+        return QueryTrace(**_checked(own, place), degraded=degraded, tags=tags, stages=stages, calls=calls)
     except (KeyError, TypeError, AttributeError, InvalidOperation) as error:
         raise ConfigurationError(f"{place}: no trace: {type(error).__name__}: {error}") from error
 
@@ -223,10 +228,22 @@ def _call_json(call: ModelCall) -> dict[str, Any]:
     return {**own, "usage": usage, "cost": None if call.cost is None else str(call.cost)}
 
 
-def _call(row: Mapping[str, Any]) -> ModelCall:
+def _checked(fields: dict[str, Any], place: str) -> dict[str, Any]:
+    """Refuse times that are no numbers, which would go on into every sum."""
+    for name, value in fields.items():
+        if name != "started" and not name.endswith("_s") or value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise ConfigurationError(f"{place}: {name} is no number of seconds: {value!r}")
+    return fields
+
+
+def _call(row: Mapping[str, Any], place: str) -> ModelCall:
     usage, cost = row["usage"], row["cost"]
+    if cost is not None and not Decimal(cost).is_finite():
+        raise ConfigurationError(f"{place}: cost is no amount: {cost!r}")
     return ModelCall(
-        **{name: row[name] for name in _PLAIN_CALL},
+        **_checked({name: row.get(name) if name == "error" else row[name] for name in _PLAIN_CALL}, place),
         usage=None if usage is None else Usage(**{name: usage[name] for name in _USAGE}),
         cost=None if cost is None else Decimal(cost),
     )

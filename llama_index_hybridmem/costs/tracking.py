@@ -173,9 +173,8 @@ class Tracker:
     def _branch_ended(self, event: Any) -> None:
         span = self.queries.spans.get(event.span_id)
         if span is not None and not span.covered and event.status != "skipped":
-            began = time.perf_counter() - event.latency_s
             with self.queries.lock:
-                span.query.spent(event.store, began, event.latency_s, event.cpu_s)
+                span.query.spent(event.store, span.began + event.started_s, event.latency_s, event.cpu_s)
 
     def _fused(self, event: Any) -> None:
         span = self.queries.spans.get(event.span_id)

@@ -9,12 +9,11 @@ from typing import Any
 
 from llama_index_hybridmem.costs.exporters import genai_names as names
 from llama_index_hybridmem.costs.exporting import Finished
-from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace, Stage
+from llama_index_hybridmem.costs.trace import FIXED_STAGES, ModelCall, QueryTrace, Stage
 from llama_index_hybridmem.costs.usage import Usage
 
 Attributes = dict[str, Any]
 
-_NOT_STORES = frozenset("route embed retrieve fuse rerank postprocess judge prompt llm".split())
 _OPERATIONS = {"llm": names.CHAT, "embedding": names.EMBEDDINGS, "rerank": names.RERANK}
 _OF_QUERY = ("kind", "name", "status", "route", "route_source", "answer", "phase", "tenant", "user", "run", "cpu_s")
 
@@ -93,7 +92,7 @@ def operations(finished: Finished, wanted: Wanted) -> Iterator[Operation]:
 
 def _of_stages(trace: QueryTrace) -> Iterator[Operation]:
     """Give the stores that were asked, or the retriever as a whole, and the reranking that no model call tells of."""
-    stores = [stage for stage in trace.stages if stage.name not in _NOT_STORES]
+    stores = [stage for stage in trace.stages if stage.name not in FIXED_STAGES]
     for stage in stores:
         yield _of_stage(stage, names.RETRIEVAL, {names.DATA_SOURCE: stage.name}, f"{names.RETRIEVAL} {stage.name}")
     for stage in trace.stages:
@@ -116,7 +115,7 @@ def _of_call(call: ModelCall, prompt: Any, currency: str, wanted: Wanted) -> Ope
         names.OPERATION: operation,
         names.PROVIDER: names.PROVIDERS.get(provider, provider),
         names.MODEL: call.model,
-        names.ERROR_TYPE: names.ERROR_OTHER if call.status == "error" else None,
+        names.ERROR_TYPE: (call.error or names.ERROR_OTHER) if call.status == "error" else None,
     }
     is_told = call.usage is not None and (wanted.estimated or call.usage.source != "estimated")
     usage = call.usage if is_told else None
