@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table as Drawn
 from rich.text import Text
 
@@ -66,9 +66,9 @@ def _drawn(table: Table) -> RenderableType:
     for place, column in enumerate(table.columns):
         is_number = column.startswith("#")
         name = Text(column.removeprefix("#"))
-        drawn.add_column(
-            name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold", min_width=_least(place)
-        )
+        justify: JustifyMethod = "right" if is_number else "left"
+        least = None if place else 12  # long names break, figures do not
+        drawn.add_column(name, justify=justify, no_wrap=is_number, overflow="fold", min_width=least)
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row))
     return drawn
