@@ -8,6 +8,9 @@ from __future__ import annotations
 from llama_index.core.instrumentation.events import BaseEvent
 from pydantic import Field
 
+METADATA_KEY = "hybridmem"
+"""Where the metadata of a returned node or response says what hybrid memory did."""
+
 
 class RouteSelectedEvent(BaseEvent):
     """A route was chosen for a query.

@@ -18,9 +18,8 @@ from llama_index.core.indices.property_graph.retriever import PGRetriever
 from llama_index.core.indices.property_graph.sub_retrievers.base import DEFAULT_PREAMBLE, BasePGRetriever
 from llama_index.core.schema import BaseNode, NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 
+from .events import METADATA_KEY
 from .fusion import Fused, by_score, rrf
-
-METADATA_KEY = "hybridmem"  # where a returned node's metadata says which stores found it, with which facts
 
 Mode = Literal["rrf", "score"]
 

@@ -16,7 +16,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
 from pydantic import PrivateAttr
 
 from .answers import best_sentences, number_sources
-from .merging import METADATA_KEY
+from .events import METADATA_KEY
 
 TEXT_QA = PromptTemplate(
     "Here is what the sources hold.\n"

@@ -22,7 +22,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from .answers import verify_citations
 from .errors import ConfigurationError
-from .merging import METADATA_KEY
+from .events import METADATA_KEY
 from .prompts import Context
 from .report import RetrievalReport
 from .routing.arbiter import Evidence

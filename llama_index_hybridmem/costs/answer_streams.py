@@ -19,7 +19,7 @@ from llama_index_hybridmem.costs.model_calls import Later, status_of
 from llama_index_hybridmem.costs.open_queries import OpenQueries
 from llama_index_hybridmem.costs.running import Outcome, Running
 from llama_index_hybridmem.costs.trace import Status
-from llama_index_hybridmem.merging import METADATA_KEY
+from llama_index_hybridmem.events import METADATA_KEY
 from llama_index_hybridmem.streaming import afollow, follow
 
 

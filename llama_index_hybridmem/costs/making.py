@@ -16,7 +16,7 @@ from llama_index_hybridmem.costs.running import Call, Embedded, Running
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace, Stage
 from llama_index_hybridmem.costs.usage import BYTES_A_TOKEN, Usage
 from llama_index_hybridmem.errors import told
-from llama_index_hybridmem.merging import METADATA_KEY
+from llama_index_hybridmem.events import METADATA_KEY
 
 _ERROR = 300  # characters kept of an error
 _NAMELESS = (None, "", "unknown")  # what LlamaIndex's models are called that were given no name

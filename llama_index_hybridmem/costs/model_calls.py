@@ -114,6 +114,8 @@ class ModelCalls:
         span = self._queries.spans.get(event.span_id)
         if span is None or span.id != event.span_id or not span.role.calls_model:
             return
+        if span.call is not None and not span.call.done:
+            return
         model = event.model_dict
         name = model.get("model_name") or model.get("model")
         call = Call(span.query, "llm", model.get("class_name", ""), name, span.object, prompt)

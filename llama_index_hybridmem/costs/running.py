@@ -133,8 +133,8 @@ class Call:
 
     __slots__ = (
         "began", "busy_s", "class_name", "covered", "done", "ended", "error", "first", "instance", "kind", "last",
-        "lazy", "meter", "metered", "model", "on_end", "options", "outer", "prompt", "query", "status", "streamed", "usage",
-        "watch", "wraps",
+        "lazy", "meter", "metered", "model", "on_end", "options", "outer", "prompt", "query", "status", "streamed",
+        "usage", "watch", "wraps",
     )  # fmt: skip
 
     def __init__(

@@ -48,7 +48,8 @@ class Tracker:
         max_open: int = 10_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.queries = OpenQueries(finish)
+        self._finish = finish
+        self.queries = OpenQueries(self._over)
         self._calls = ModelCalls(self.queries, later, settle)
         self._answers = AnswerStreams(self.queries, later)
         self._max_open, self._clock = max_open, clock
@@ -66,6 +67,8 @@ class Tracker:
     def enter(self, id_: str, arguments: Any, instance: object, parent_id: str | None, tags: Any) -> None:
         """A span began."""
         spans = self.queries.spans
+        if id_ in spans:
+            return
         role = self._roles.get(id_[:-37]) or self._learned(id_, instance)
         above = spans.get(parent_id) if parent_id else None
         if above is None:
@@ -105,6 +108,12 @@ class Tracker:
         """Finish every open query as it stands."""
         for query in list(self.queries.open.values()):
             self._force(query)
+
+    def _over(self, query: Running) -> None:
+        """Hand a query on, without the embeddings whose end was never told."""
+        for id_ in tuple(query.embedding):
+            self._calls.embedding_failed(query, id_)
+        self._finish(query)
 
     def _learned(self, id_: str, instance: object) -> Role:
         role = role_of(span_name(id_), instance)
