@@ -39,6 +39,13 @@ PAID = Fixed(as_of=TODAY, monthly_rent=260, build_compute=0, build_hours=24, upk
 """$620 a month, $360 of it for people."""
 
 
+def balances(report: ValueReport) -> tuple[Any, Any]:
+    """Without and with the hours of people."""
+    money = report.everything.money
+    assert money is not None
+    return money.without_hours, money.with_hours
+
+
 def row(question: int, arm: str, correct: float, cost: str | None = "0.001", **more: Any) -> Judged:
     """An answer."""
     return Judged(f"q{question}", arm, correct, None if cost is None else Decimal(cost), 1.0, **more)
@@ -138,14 +145,18 @@ def test_five_differences_show_nothing() -> None:
     five, six = value(pairs(both=195, up=5)), value(pairs(both=194, up=6))
     assert five.everything.gain.low > 0
     assert (five.everything.verdict, six.everything.verdict) == ("not shown", "better")
-    assert "only 5 of them answered differently" in verdict(five)
+    assert "200 paired questions, 5 of them answered differently" in verdict(five)
 
 
 def test_few_questions_show_nothing() -> None:
-    """Below the least number of pairs nothing is shown, however clear it looks."""
-    report = value(pairs(both=9, up=20))
+    """Below the least number of pairs nothing is shown, however clear it looks, and no chance is given."""
+    report = value(pairs(both=9, up=20), PAID, queries_per_month=1000, worth_per_correct=1)
     assert report.everything.verdict == "not shown"
     assert report.everything.needed == 30
+    less, _ = balances(report)
+    assert (less.per_extra_correct.value, less.volume.value, less.probability, less.curve) == (None, None, None, ())
+    assert "probability" not in verdict(report)
+    assert "fewer than 30 priced pairs" in {cell for table in tables(report) for row in table.rows for cell in row}
 
 
 def test_a_loss_is_said() -> None:
@@ -167,13 +178,6 @@ def test_no_difference_at_all() -> None:
 
 
 # -- money ------------------------------------------------------------------------------------------------------------
-
-
-def balances(report: ValueReport) -> tuple[Any, Any]:
-    """Without and with the hours of people."""
-    money = report.everything.money
-    assert money is not None
-    return money.without_hours, money.with_hours
 
 
 def test_hours_stand_apart() -> None:
@@ -364,6 +368,12 @@ def test_each_class_is_a_look() -> None:
     assert two.gain.low < alone.gain.low < alone.gain.high < two.gain.high
 
 
+def test_too_many_classes_are_refused() -> None:
+    """A class for every question is a mistake, and named as one."""
+    with pytest.raises(ConfigurationError, match="21 classes of questions, as 'c00' and 'c01'"):
+        value(classed([(f"c{place:02}", 1, 1, 1) for place in range(21)]))
+
+
 def test_a_class_carries_the_graph_alone() -> None:
     """Half of the questions: the graph pays from twice the queries on, if only they are sent."""
     report = value(classed([("a", 50, 40, 5), ("b", 50, 40, 5)]), PAID, queries_per_month=1000, worth_per_correct=1)
@@ -551,10 +561,20 @@ def test_the_command_writes_json_and_a_page(files: tuple[Path, Path], tmp_path: 
     assert not re.search(r"<script|src=|href=\"http|url\(", text)
 
 
+def test_the_page_does_not_replace_what_it_reads(files: tuple[Path, Path]) -> None:
+    """-o with the name of the traces is refused before anything is written."""
+    before = files[0].read_bytes()
+    result = called(files[0], "--judgements", files[1], "-o", files[0])
+    assert isinstance(result.exception, ConfigurationError)
+    assert files[0].read_bytes() == before
+
+
 def test_hostile_names_stay_text(files: tuple[Path, Path]) -> None:
     """A class named like markup is escaped in tables and plots."""
-    report = value(classed([("<script>x</script>", 60, 30, 5), ("b&b", 60, 5, 30)]), PAID, queries_per_month=10)
+    named = [("<script>x</script>", 60, 30, 5), ("b&b [red]\x1b\x00" + "long " * 90, 60, 5, 30)]
+    report = value(classed(named), PAID, queries_per_month=10)
     text = page(report)
+    assert "\x1b" not in text
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert page(report) == text

@@ -63,12 +63,12 @@ def estimate(
     for problem in problems:
         screen.aside().print(f"left out: {_told(problem)}", style="dim", markup=False)
     page = screen.page()
-    page.print(costs_view.sentence(found))
+    page.print(costs_view.sentence(found), markup=False)
     for table in (costs_view.lines(found), costs_view.inputs(found)):
         page.print()
         page.print(table)
     page.print()
-    page.print(costs_view.origins(found), style="dim")
+    page.print(costs_view.origins(found), style="dim", markup=False)
 
 
 @app.command()
@@ -88,8 +88,8 @@ def prices(
         screen.write_json({"sources": list(book.sources()), "rows": rows})
         return
     page = screen.page()
-    page.print(costs_view.price_table(rows) if rows else costs_view.unpriced(kind, provider, model))
-    page.print(f"Asked in this order: {'; '.join(book.sources())}.", style="dim")
+    page.print(costs_view.price_table(rows) if rows else costs_view.unpriced(kind, provider, model), markup=False)
+    page.print(f"Asked in this order: {'; '.join(book.sources())}.", style="dim", markup=False)
 
 
 @app.command()
@@ -119,7 +119,7 @@ def reprice(
     if as_json:
         screen.write_json({**found.to_json(), "skipped": read.skipped})
         return
-    screen.page().print(costs_view.repriced(found, output))
+    screen.page().print(costs_view.repriced(found, output), markup=False, soft_wrap=True)
 
 
 def _book(file: Path | None, **settings: Any) -> PriceBook:

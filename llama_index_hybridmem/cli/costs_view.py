@@ -42,7 +42,7 @@ def lines(found: Estimate) -> Table:
         if work.kind == "machine" and work.seconds is not None:
             took = (f"{work.seconds.typical:.2g} s", NONE)
         calls = f"{work.calls:,}" if work.kind == "llm" else NONE
-        table.add_row(work.name, calls, *took, *_cost_cells(line.cost, found.currency))
+        _add(table, work.name, calls, *took, *_cost_cells(line.cost, found.currency))
     return table
 
 
@@ -57,7 +57,7 @@ def inputs(found: Estimate) -> Table:
     table = _table("What that rests on", "figure", "value", "low … high", "known", "by")
     for each in found.inputs:
         low, typical, high = (f"{value:,.6g}" for value in (each.value.low, each.value.typical, each.value.high))
-        table.add_row(each.name, typical, NONE if low == high else f"{low} … {high}", each.mark, each.source)
+        _add(table, each.name, typical, NONE if low == high else f"{low} … {high}", each.mark, each.source)
     return table
 
 
@@ -91,7 +91,7 @@ def price_table(found: list[dict[str, Any]]) -> Table:
         notes = "; ".join(filter(None, ["STALE" if row["stale"] else "", row["note"]]))
         around = NONE if row["low"] == row["high"] else f"{row['low']} to {row['high']}"
         what = f"{row['kind']} {row['provider']}/{row['model']}"
-        table.add_row(what, row["unit"], f"{row['typical']} {row['currency']}", around, f"{source}. {notes}".strip())
+        _add(table, what, row["unit"], f"{row['typical']} {row['currency']}", around, f"{source}. {notes}".strip())
     return table
 
 
@@ -154,6 +154,13 @@ def _cost_cells(cost: Cost | None, currency: str) -> tuple[str, str]:
 
 def _many(each: Range, calls: int) -> str:
     return tokens(round(each.typical * calls)) if each.typical else NONE
+
+
+def _add(table: Table, *cells: str) -> None:
+    """Add a row of texts as they are: square brackets in a name are no markup."""
+    from rich.text import Text
+
+    table.add_row(*map(Text, cells))
 
 
 def _table(title: str, *header: str) -> Table:

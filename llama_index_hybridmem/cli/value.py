@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import ConfigurationError
 from .options import Json
 
 if TYPE_CHECKING:
@@ -55,11 +56,13 @@ def value(
     from ..costs.worth.words import class_verdicts, verdict
     from . import screen
 
+    if output is not None:
+        _check(output, traces, judgements)
     said = [] if judgements is None else read_judgements(judgements)
     read = read_traces(traces)
     pairs = pair(judged(read, said), with_graph, without_graph)
     if read.skipped:
-        screen.aside().print(f"{read.skipped:,} lines of {traces} were no trace, left out", style="dim")
+        screen.aside().print(f"{read.skipped:,} lines of {traces} were no trace, left out", style="dim", markup=False)
     fixed = Fixed(
         as_of=as_of.date() if as_of is not None else _today(),
         monthly_rent=rent,
@@ -82,14 +85,24 @@ def value(
         screen.write_json({"verdict": verdict(report), **report.to_json()})
         return
     shown = screen.page()
-    shown.print(verdict(report))
-    for sentence in class_verdicts(report):
-        shown.print(sentence)
+    for sentence in (verdict(report), *class_verdicts(report)):
+        shown.print(sentence, markup=False)
     for table in tables(report):
         shown.print()
         shown.print(_drawn(table))
         if table.note:
-            shown.print(table.note, style="dim")
+            shown.print(table.note, style="dim", markup=False)
+
+
+def _check(output: Path, *read: Path | None) -> None:
+    """Fail before long files are read: a missing library, a page in place of what is read."""
+    from ..disk import make_folder
+    from ..extras import require
+
+    require("the page of hybridmem value", "report", "jinja2", "matplotlib")
+    if any(given is not None and given.resolve() == output.resolve() for given in read):
+        raise ConfigurationError(f"-o {output} would overwrite what is read; name another file, such as value.html")
+    make_folder(output.parent)
 
 
 def _today() -> date:
@@ -98,10 +111,11 @@ def _today() -> date:
 
 def _drawn(table: Table) -> RenderableType:
     from rich.table import Table as Drawn
+    from rich.text import Text
 
     drawn = Drawn(box=None, padding=(0, 2, 0, 0), header_style="dim", title=table.title, title_justify="left")
     for name in table.columns:
         drawn.add_column(name.removeprefix("#"), justify="right" if name.startswith("#") else "left")
     for row in table.rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(Text, row))
     return drawn

@@ -25,6 +25,7 @@ from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.statistics import Interval
 
 UNPRICED = "pairs with an unpriced answer, left out of the costs"
+MOST_CLASSES = 20
 _CLOUD = 300  # resamples kept for the picture
 
 
@@ -142,7 +143,7 @@ def value(
         least: below so many pairs nothing is shown, and below so many answers no cost per right one is given.
 
     Raises:
-        ConfigurationError: no pairs, or an argument out of range.
+        ConfigurationError: no pairs, more than 20 classes, or an argument out of range.
     """
     if not len(pairs):
         raise ConfigurationError("no pair of answers, so there is nothing to weigh")
@@ -181,6 +182,11 @@ def _classes(pairs: Pairs, monthly: Monthly, setting: Setting) -> tuple[Comparis
     names = pairs.classes()
     if len(names) < 2:
         return ()
+    if len(names) > MOST_CLASSES:
+        raise ConfigurationError(
+            f"{len(names)} classes of questions, as {names[0]!r} and {names[1]!r}: each is another look, and so many "
+            f"show nothing; make it {MOST_CLASSES} at most"
+        )
     found = []
     for name in names:
         own = pairs.of_class(name)

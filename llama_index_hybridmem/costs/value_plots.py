@@ -13,6 +13,7 @@ from functools import partial
 from llama_index_hybridmem.costs.report.drawing import WIDTH, Drawing
 from llama_index_hybridmem.costs.report.plots import Plot, plot
 from llama_index_hybridmem.costs.report.rows import Row, bars, draw_legend, ticks
+from llama_index_hybridmem.costs.report.wording import shortened, width
 from llama_index_hybridmem.costs.value import Comparison, ValueReport
 from llama_index_hybridmem.costs.worth import words
 from llama_index_hybridmem.costs.worth.answer_cost import AnswerCost
@@ -46,19 +47,17 @@ def gains(report: ValueReport) -> Plot:
 
 def _gain_row(drawing: Drawing, top: float, found: Comparison, middle: float, scale: float) -> None:
     colour = "dim" if found.verdict == "not shown" else "one"
-    name = found.question_class or "all questions"
-    drawing.text(0, top + 12, f"{name}, {found.pairs:,}")
-    drawing.text(WIDTH, top + 12, words.points(found.gain), anchor="right", bold=found.verdict != "not shown")
+    told = words.points(found.gain)
+    name = shortened(f"{words.class_name(found)}, {found.pairs:,} pairs", WIDTH - width(told) - 10)
+    drawing.text(0, top + 12, name)
+    drawing.text(WIDTH, top + 12, told, anchor="right", bold=found.verdict != "not shown")
     y, low, mean, high = top + 23, *(middle + scale * end for end in (found.gain.low, found.gain.mean, found.gain.high))
     drawing.line([(low, y), (high, y)], colour, 2)
     drawing.dot(mean, y, 4, colour)
 
 
 def _gains_sentence(found: Sequence[Comparison]) -> str:
-    told = [
-        f"{each.question_class or 'all questions'} {words.gained(each.gain.mean)}, {words.SAID[each.verdict]}"
-        for each in found
-    ]
+    told = [f"{words.class_name(each)} {words.gained(each.gain.mean)}, {words.SAID[each.verdict]}" for each in found]
     return f"{'; '.join(told)}."
 
 
@@ -95,7 +94,11 @@ def plane(report: ValueReport) -> Plot | None:
     drawing.text(WIDTH, _BOTTOM + 30, "right answers gained a month", size=_SMALL, colour="dim", anchor="right")
     drawing.text(0, 12, "cost added a month", size=_SMALL, colour="dim")
     sentence = f"{asked:,.0f} queries a month, {name}: each dot is a month as the questions, drawn anew, would have it."
-    note = "Below and right of the dashed line an extra answer costs less than it is worth." if report.worth is not None else ""
+    note = (
+        "Below and right of the dashed line an extra answer costs less than it is worth."
+        if report.worth is not None
+        else ""
+    )
     return plot("plane", "Gain and cost together", sentence, drawing, note)
 
 

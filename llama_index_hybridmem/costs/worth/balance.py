@@ -16,6 +16,7 @@ NOT_SHOWN = "the gain is not shown"
 WORSE = "fewer right answers"
 NO_VOLUME = "needs the queries per month"
 NO_WORTH = "needs an answer's worth"
+TOO_FEW = "fewer than {} priced pairs"
 
 _POINTS = 41
 _FALLBACK = 1.0  # the curve's end where the questions suggest none
@@ -51,7 +52,8 @@ class Balance:
         volume: queries per month from which on it pays, at the worth given; infinite where it never does.
         net: net benefit of a month at that worth and the volume given; None when one of them is not given.
         probability: that it is above 0; None as `net`.
-        curve: net benefit over the worth of an answer; empty without a volume.
+        curve: net benefit over the worth of an answer; empty without a volume, and as all of these below the least
+            number of pairs.
     """
 
     fixed: Decimal
@@ -100,6 +102,10 @@ def balance(columns: Numbers, means: Numbers, fixed: Decimal, top: float, settin
     gains, mores = means.T
     monthly, sent = float(fixed), None if setting.queries is None else setting.queries * setting.share
     worth, level = setting.worth, setting.level
+    extra = None if sent is None else interval(monthly + sent * float(more), monthly + sent * mores, level)
+    if len(columns) < setting.least:
+        few = Figure(None, TOO_FEW.format(setting.least))
+        return Balance(fixed, extra, few, few, None, None, ())
     curve = () if sent is None else tuple(_curve(columns, means, monthly, sent, top, level))
     net, chance = None, None
     if sent is not None and worth is not None:
@@ -108,7 +114,7 @@ def balance(columns: Numbers, means: Numbers, fixed: Decimal, top: float, settin
         chance = float((draws > 0).mean())
     return Balance(
         fixed,
-        None if sent is None else interval(monthly + sent * float(more), monthly + sent * mores, level),
+        extra,
         _per_extra(columns, means, monthly, sent, setting),
         _volume(worth, np.array([gain, more]), means, monthly, setting),
         net,

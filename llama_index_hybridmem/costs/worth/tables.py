@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from llama_index_hybridmem.costs.report.tables import Table
-from llama_index_hybridmem.costs.report.wording import NONE
+from llama_index_hybridmem.costs.report.wording import NONE, name, seconds
 from llama_index_hybridmem.costs.value import ValueReport
 from llama_index_hybridmem.costs.worth import words
 from llama_index_hybridmem.costs.worth.answer_cost import AnswerCost
@@ -37,19 +37,21 @@ def _run(report: ValueReport, cost: AnswerCost, share: str) -> Row:
 
 
 def month(report: ValueReport) -> Table:
-    """What the graph costs a month, part by part."""
+    """What the graph costs, part by part, and the time it takes."""
     monthly, money = report.monthly, partial(words.amount, currency=report.currency)
     parts = (
-        ("compute: building, upkeep", monthly.compute),
-        ("rent of the graph database", monthly.rent),
-        ("hours of people: building, cleaning, upkeep", monthly.hours),
+        ("a month of compute: building, upkeep", monthly.compute),
+        ("a month of rent", monthly.rent),
+        ("a month of people: building, cleaning, upkeep", monthly.hours),
     )
     rows = [(name, "not stated" if part is None else money(part)) for name, part in parts]
     found = report.everything.money
     if found is not None:
-        rows.append(("a query's models, with less without", words.spread(found.difference, money)))
+        rows.append(("models of a query, with less without", words.spread(found.difference, money)))
+    if report.everything.seconds is not None:
+        rows.append(("time of an answer, with less without", words.spread(report.everything.seconds, _seconds)))
     as_of = "" if monthly.as_of is None else f"As of {monthly.as_of}."
-    return Table("What the graph costs a month", ("", "#cost"), rows, as_of)
+    return Table("What the graph costs", ("", "#cost"), rows, as_of)
 
 
 def balance(report: ValueReport) -> Table:
@@ -91,7 +93,7 @@ def classes(report: ValueReport) -> Table:
         price = "unpriced" if last is None else words.figure(last.per_extra_correct, money)
         volume = NONE if last is None or last.volume.value is None else words.spread(last.volume.value, words.count)
         gain = f"{words.points(each.gain)}, {words.SAID[each.verdict]}"
-        rows.append((str(each.question_class), f"{each.pairs:,}", gain, price, volume))
+        rows.append((words.class_name(each), f"{each.pairs:,}", gain, price, volume))
     hours = report.monthly.hours is not None
     header: Row = (
         "class",
@@ -109,5 +111,9 @@ def classes(report: ValueReport) -> Table:
 
 def counted(report: ValueReport) -> Table:
     """What was left out, and how often."""
-    rows = [(name, f"{count:,}") for name, count in report.counted.items()]
+    rows = [(name(reason), f"{count:,}") for reason, count in report.counted.items()]
     return Table("Left out, or taken for wrong", ("", "#how many"), rows)
+
+
+def _seconds(value: float) -> str:
+    return f"{'−' * (value < 0)}{seconds(abs(value))}"

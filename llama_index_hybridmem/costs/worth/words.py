@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from decimal import Decimal
 
-from llama_index_hybridmem.costs.report.wording import NONE, money
+from llama_index_hybridmem.costs.report.wording import NONE, money, name
 from llama_index_hybridmem.costs.value import Comparison, Money, ValueReport
 from llama_index_hybridmem.costs.worth.answer_cost import AnswerCost
 from llama_index_hybridmem.costs.worth.balance import Balance
@@ -36,13 +36,13 @@ def gain_verdict(report: ValueReport) -> str:
 
 def money_verdict(report: ValueReport) -> str:
     """Say what a gained answer costs, how likely it is worth that, and what nobody stated."""
-    found, missing = report.everything.money, [name for name in report.monthly.not_stated if name != "hours"]
+    found, missing = report.everything.money, [part for part in report.monthly.not_stated if part != "hours"]
     if found is None:
         return "No pair of answers is priced, so nothing can be said of the costs."
-    told = [_price_sentence(report, name, each) for name, each in balances(found)]
-    name, last = balances(found)[-1]
+    told = [_price_sentence(report, hours, each) for hours, each in balances(found)]
+    hours, last = balances(found)[-1]
     if last.probability is not None:
-        told.append(_chance(report, name, last))
+        told.append(_chance(report, hours, last))
     if missing:
         told.append(f"Not stated, and so in no figure: the graph's {' and '.join(missing)}.")
     return " ".join(filter(None, told))
@@ -50,7 +50,7 @@ def money_verdict(report: ValueReport) -> str:
 
 def class_verdicts(report: ValueReport) -> list[str]:
     """Say the same of the gain on each class of questions."""
-    return [_gain_sentence(each, f"The gain on {each.question_class} questions") for each in report.classes]
+    return [_gain_sentence(each, f"The gain on {class_name(each)} questions") for each in report.classes]
 
 
 def gained(share: float) -> str:
@@ -93,7 +93,13 @@ def figure(found: Figure, as_text: Format) -> str:
 
 def cost_name(report: ValueReport, cost: AnswerCost) -> str:
     """A run's name, or with one of its routes."""
-    return cost.run if any(cost is each for each in report.runs) else f"{cost.run}: {cost.route or 'no route'}"
+    run, route = name(cost.run), "no route" if cost.route is None else name(cost.route)
+    return run if any(cost is each for each in report.runs) else f"{run}: {route}"
+
+
+def class_name(found: Comparison) -> str:
+    """The class of a comparison, or that it is of all questions."""
+    return "all" if found.question_class is None else name(found.question_class)
 
 
 def balances(found: Money) -> list[tuple[str, Balance]]:
@@ -109,7 +115,7 @@ def _gain_sentence(found: Comparison, subject: str) -> str:
         return f"{subject} is shown: {told}."
     if found.verdict == "worse":
         return f"{subject} is a loss, and that is shown: {told}."
-    few = f", only {found.differ} of them answered differently" if found.differ < LEAST_DIFFERENT else ""
+    few = f", {found.differ or 'none'} of them answered differently" if found.differ < LEAST_DIFFERENT else ""
     return f"{subject} is not shown: {told}{few}{_needed(found)}."
 
 
@@ -122,18 +128,18 @@ def _needed(found: Comparison) -> str:
     return f"; about {count(found.needed)} would show a {size} of that size four times in five"
 
 
-def _price_sentence(report: ValueReport, name: str, found: Balance) -> str:
+def _price_sentence(report: ValueReport, hours: str, found: Balance) -> str:
     price = found.per_extra_correct.value
     if price is None:
         return ""
     if price.mean <= 0:
-        return f"The graph answers more and costs less, {name}."
-    return f"An extra right answer costs {spread(price, lambda value: amount(value, report.currency))} {name}."
+        return f"The graph answers more and costs less, {hours}."
+    return f"An extra right answer costs {spread(price, lambda value: amount(value, report.currency))} {hours}."
 
 
-def _chance(report: ValueReport, name: str, found: Balance) -> str:
+def _chance(report: ValueReport, hours: str, found: Balance) -> str:
     at = f"At {amount(report.worth or 0, report.currency)} for one and {report.queries_per_month:,.0f} queries a month"
-    pays = f"{at} the graph pays with a probability of {likely(found.probability)} {name}"
+    pays = f"{at} the graph pays with a probability of {likely(found.probability)} {hours}"
     volume = found.volume.value
     if volume is None or not math.isfinite(volume.mean):
         return f"{pays}; by these answers it never breaks even."
