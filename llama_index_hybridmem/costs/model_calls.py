@@ -190,14 +190,15 @@ class ModelCalls:
             model = event.model_dict
             key = (model.get("class_name", ""), model.get("model_name") or "")
             began = time.perf_counter()
-            query.embedding[event.span_id] = (began, key, self._meter(key).start(began))
+            under_way = query.embedding.setdefault(event.span_id, [])  # several where batches run at once
+            under_way.append((began, key, self._meter(key).start(began)))
 
     def _embedding_ended(self, event: Any) -> None:
         query = self._queries.at(event.span_id)
-        under_way = None if query is None else query.embedding.pop(event.span_id, None)
-        if query is None or under_way is None:
+        under_way = None if query is None else query.embedding.get(event.span_id)
+        if query is None or not under_way:
             return
-        began, key, metered = under_way
+        began, key, metered = under_way.pop(0)
         now = time.perf_counter()
         busy_s = self._meters[key].stop(metered, now)
         size = sum(len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in event.chunks)
@@ -210,10 +211,8 @@ class ModelCalls:
             embedded.bytes += size
 
     def embedding_failed(self, query: Running, id_: str) -> None:
-        """An embedding that began will not end."""
-        under_way = query.embedding.pop(id_, None)
-        if under_way is not None:
-            _, key, metered = under_way
+        """The embeddings that a span began will not end."""
+        for _, key, metered in query.embedding.pop(id_, ()):
             self._meters[key].stop(metered, time.perf_counter())
 
     def _rerank_began(self, event: Any) -> None:

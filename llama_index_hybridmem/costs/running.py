@@ -53,7 +53,7 @@ class Running:
         self.stages: dict[str, list[Any]] = {}
         self.calls: list[Call] = []
         self.embeddings: dict[tuple[str, str], Embedded] = {}
-        self.embedding: dict[str, tuple[float, tuple[str, str], float]] = {}
+        self.embedding: dict[str, list[tuple[float, tuple[str, str], float]]] = {}
         self.open_calls = self.streams = 0
         self.root_done = self.over = False
         self.status: Status = "ok"
