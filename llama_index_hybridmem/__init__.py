@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .chat_engine import HybridChatEngine
+    from .costs.budget import Budget
+    from .costs.exporters.audit import AuditLog
+    from .costs.exporters.jsonl import JsonlTraces
+    from .costs.exporters.otel import OpenTelemetryTraces
+    from .costs.exporters.prometheus import PrometheusMetrics
+    from .costs.handler import CostLatencyHandler
+    from .costs.ledger import Ledger
+    from .costs.price_row import PriceRow
+    from .costs.prices import PriceBook
+    from .costs.reading import read_traces
     from .encoder import MiniLMEmbedding
     from .errors import HybridMemoryError
     from .graph.retriever import EntityGraphRetriever
@@ -42,8 +52,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AdapterRegistry",
+    "AuditLog",
     "Bm25Encoder",
     "Bolt",
+    "Budget",
+    "CostLatencyHandler",
     "CypherRetriever",
     "EntityGraphRetriever",
     "EntityGraphTransform",
@@ -54,10 +67,16 @@ __all__ = [
     "HybridMemoryIndex",
     "HybridRetriever",
     "HybridRouterQueryEngine",
+    "JsonlTraces",
+    "Ledger",
     "LiveSource",
     "LoraHuggingFaceLLM",
     "MiniLMEmbedding",
     "Neo4jGraphStore",
+    "OpenTelemetryTraces",
+    "PriceBook",
+    "PriceRow",
+    "PrometheusMetrics",
     "PropertyGraphMemory",
     "QdrantEdgeVectorStore",
     "QdrantServerVectorStore",
@@ -68,13 +87,17 @@ __all__ = [
     "SqliteGraphStore",
     "Store",
     "StructureSplitter",
+    "read_traces",
     "tenant",
 ]
 
 _HOMES = {
     "AdapterRegistry": "llms.adapters.registry",
+    "AuditLog": "costs.exporters.audit",
     "Bm25Encoder": "vector.sparse",
     "Bolt": "graph.stores.bolt",
+    "Budget": "costs.budget",
+    "CostLatencyHandler": "costs.handler",
     "CypherRetriever": "graph.text_to_cypher",
     "EntityGraphRetriever": "graph.retriever",
     "EntityGraphTransform": "graph.transform",
@@ -85,10 +108,16 @@ _HOMES = {
     "HybridMemoryIndex": "index",
     "HybridRetriever": "retriever",
     "HybridRouterQueryEngine": "query_engine",
+    "JsonlTraces": "costs.exporters.jsonl",
+    "Ledger": "costs.ledger",
     "LiveSource": "live",
     "LoraHuggingFaceLLM": "llms.local",
     "MiniLMEmbedding": "encoder",
     "Neo4jGraphStore": "graph.stores.neo4j.store",
+    "OpenTelemetryTraces": "costs.exporters.otel",
+    "PriceBook": "costs.prices",
+    "PriceRow": "costs.price_row",
+    "PrometheusMetrics": "costs.exporters.prometheus",
     "PropertyGraphMemory": "graph.stores.property_graph",
     "QdrantEdgeVectorStore": "vector.store",
     "QdrantServerVectorStore": "vector.server",
@@ -99,6 +128,7 @@ _HOMES = {
     "SqliteGraphStore": "graph.stores.sqlite",
     "Store": "stores",
     "StructureSplitter": "splitter",
+    "read_traces": "costs.reading",
     "tenant": "llms.tenancy",
 }
 

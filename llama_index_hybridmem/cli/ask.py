@@ -12,6 +12,7 @@ import typer
 from ..errors import ConfigurationError, HybridMemoryError
 from ..routing.decision import Route
 from .options import LLM_HELP, Json, Store
+from .traces import Traces, measured
 
 if TYPE_CHECKING:
     from .answer import Answer
@@ -30,6 +31,7 @@ def ask(
         list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="Only such passages; may be repeated.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show ranks per memory, paths and evidence.")] = False,
+    traces: Traces = None,
     as_json: Json = False,
 ) -> None:
     """Ask a store.
@@ -47,7 +49,7 @@ def ask(
     with screen.results_only():
         model = resolve(llm)
         index = open_index(store, warm=route is not Route.PARAMETRIC)
-    with index:
+    with index, measured(traces):
         mode = {} if model is not None else {"response_mode": "no_text"}
         options: dict[str, Any] = {"similarity_top_k": top_k, "hops": hops, "filters": restricted, "route": route}
         engine = index.as_query_engine(model, **options, **mode)

@@ -19,12 +19,14 @@ from ..errors import MissingExtraError, StoreDamagedError, StoreMismatchError
 from .files import find
 from .ingest import IngestReport, take_in
 from .options import LLM_HELP, Json
+from .traces import Traces, measured
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM
     from rich.console import Console
     from rich.table import Table
 
+    from ..costs.trace import QueryTrace
     from ..index import HybridMemoryIndex
     from .answer import Answer
 
@@ -54,6 +56,7 @@ def demo(
         Path | None, typer.Option("--store", "-s", metavar="DIR", help="Default: hybridmem-demo in your cache folder.")
     ] = None,
     llm: Annotated[str, typer.Option(metavar="NAME", help=LLM_HELP)] = _DEFAULT_LLM,
+    traces: Traces = None,
     as_json: Json = False,
 ) -> None:
     """Index sample documents and ask them questions.
@@ -75,12 +78,15 @@ def demo(
         _introduce(page, report, remark)
         mode = {} if model is not None else {"response_mode": "no_text"}
         engine = index.as_query_engine(model, similarity_top_k=_TOP_K, **mode)
-        answers = list(_answers(page, engine, model))
+        with measured(traces or _fresh_traces()) as handler:
+            answers = list(_answers(page, engine, model))
+            spent = [] if handler is None else handler.traces()
     seconds = time.perf_counter() - began
     if as_json:
         shown = [{**answer.to_json(), "expected_sources": expected} for answer, expected in answers]
         screen.write_json({"ingest": asdict(report), "remark": remark, "answers": shown, "seconds": seconds})
     _conclude(page, answers, report, seconds)
+    page.print(_spent(spent, traces or _traces_file()), markup=False)
 
 
 def _model(name: str) -> tuple[LLM | None, str]:
@@ -99,6 +105,30 @@ def _model(name: str) -> tuple[LLM | None, str]:
         return model, f"The language model is {model.metadata.model_name}."
     model.complete("Hi", max_new_tokens=1)  # loads it, so that the first question's time is its own
     return model, SMALL.format(name=model.metadata.model_name)
+
+
+def _traces_file() -> Path:
+    from ..cache import cache_folder
+
+    return cache_folder() / "hybridmem-demo-traces.jsonl"
+
+
+def _fresh_traces() -> Path:
+    """The demo's own file of traces, without those of the last demo."""
+    file = _traces_file()
+    file.unlink(missing_ok=True)
+    return file
+
+
+def _spent(traces: Sequence[QueryTrace], file: Path) -> str:
+    """What the questions cost, and how to see more of it."""
+    tokens = [trace.tokens() for trace in traces]
+    read, wrote = sum(each[0] for each in tokens), sum(each[1] for each in tokens)
+    cost = sum(trace.cost_known for trace in traces)
+    unpriced = sum(trace.unpriced for trace in traces)
+    rest = f" and {unpriced} calls without a price" if unpriced else ""
+    said = f"The model read {read:,} tokens and wrote {wrote:,}: " if read else "No language model was asked: "
+    return f"{said}${cost:.6f}{rest}. Where the time and the money went:\n  {_program()} report {file} -o report.html"
 
 
 def _index(store: Path | None) -> HybridMemoryIndex:

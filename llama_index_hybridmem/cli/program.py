@@ -8,7 +8,22 @@ from typing import Annotated
 
 import typer
 
-from . import adapters, ask, demo, evaluate, graph, ingest, migrate, optimize, reindex, stats
+from . import (
+    adapters,
+    ask,
+    audit,
+    costs,
+    demo,
+    evaluate,
+    graph,
+    ingest,
+    migrate,
+    optimize,
+    reindex,
+    report,
+    stats,
+    value,
+)
 
 # Plain help: drawn by rich it takes 0.3 s of CPU, plain a third of that.
 app = typer.Typer(
@@ -47,5 +62,9 @@ app.command()(optimize.optimize)
 app.command()(reindex.reindex)
 app.command()(migrate.migrate)
 app.command()(demo.demo)
+app.command()(report.report)
+app.command()(value.value)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(graph.app, name="graph")
+app.add_typer(costs.app, name="costs")
+app.add_typer(audit.app, name="audit")
