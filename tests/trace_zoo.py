@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -106,10 +107,15 @@ def trace(key: str, route: str | None = "vector", **changes: Any) -> QueryTrace:
 
 def traffic(count: int = 600) -> list[QueryTrace]:
     """A few weeks: routes, tenants, streams, failures, lost stores, a cache, and ledgers beside the queries."""
+    return list(_traffic(count))
+
+
+@cache
+def _traffic(count: int) -> tuple[QueryTrace, ...]:
     draw = random.Random(f"traffic:{count}")
     shares = [(route, share) for route, (share, _, _) in ROUTES.items()]
     asked = [trace(f"q{number}", _pick(draw, shares)) for number in range(count)]
-    return sorted([*asked, *ledgers()], key=lambda each: each.started)
+    return tuple(sorted([*asked, *ledgers()], key=lambda each: each.started))
 
 
 def ledgers() -> list[QueryTrace]:
@@ -195,13 +201,13 @@ EDGES: Mapping[str, Callable[[], list[QueryTrace]]] = MappingProxyType(
             for made in (trace(f"z{number}") for number in range(30))
         ],
         "fifty tenants": lambda: [
-            trace(f"t{number}", "hybrid", tenant=f"tenant-{number % 50:02d}") for number in range(300)
+            trace(f"t{number}", "hybrid", tenant=f"tenant-{number % 50:02d}") for number in range(150)
         ],
         "twelve routes": lambda: [trace(f"w{number}", f"route-{number % 12}") for number in range(240)],
         "long names": lambda: _named(60, [LONG, LONG[::-1]]),
         "unicode": lambda: _named(60, FOREIGN),
         "hostile": lambda: _named(60, MEAN),
-        "months": lambda: [replace(made, started=START + (made.started - START) * 4) for made in traffic(300)],
+        "months": lambda: [replace(made, started=START + (made.started - START) * 4) for made in traffic(200)],
         "slow": lambda: [replace(made, wall_s=made.wall_s * 900) for made in traffic(60)],
     }
 )

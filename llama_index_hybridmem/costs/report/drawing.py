@@ -31,10 +31,7 @@ _SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "hybridmem",
     "text.parse_math": False,  # a dollar is a dollar
-    "text.usetex": False,
     "path.simplify": False,
-    "path.sketch": None,
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib
 }
 _SVG = "{http://www.w3.org/2000/svg}"
 _FONT_FAMILY = re.compile(r"\s*font-family:[^;]*;?")
@@ -125,20 +122,22 @@ class Drawing:
         """What matplotlib makes of it, a unit as a point."""
         import matplotlib
         from matplotlib.figure import Figure
+        from matplotlib.transforms import Affine2D
 
         settings: Any = _SETTINGS
         written = BytesIO()
-        with matplotlib.rc_context(settings), warnings.catch_warnings():
+        with matplotlib.rc_context(), warnings.catch_warnings():
+            matplotlib.rcdefaults()  # whatever the user has set, and has again afterwards
+            matplotlib.rcParams.update(settings)
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's font has it
             warnings.filterwarnings("ignore", message="Matplotlib currently does not support")  # the browser does
             figure = Figure(figsize=(WIDTH / 72, self.height / 72), dpi=72)
             figure.patch.set_visible(False)
-            axes = figure.add_axes((0, 0, 1, 1))
-            axes.set(xlim=(0, WIDTH), ylim=(self.height, 0))
-            axes.set_axis_off()
+            downwards = Affine2D().scale(1, -1).translate(0, self.height)
             for place, make in enumerate(self._made):
-                artist = axes.add_artist(make())
-                artist.set(zorder=place, clip_on=False)
+                artist = make()
+                artist.set(transform=downwards, zorder=place, clip_on=False)
+                figure.add_artist(artist)
             figure.savefig(written, format="svg", metadata={"Date": None})
         return written.getvalue()
 

@@ -168,6 +168,6 @@ def shortened(text: str, room: float, size: float = 12) -> str:
     if width(text, size) <= room:
         return text
     kept = len(text)
-    while kept > 1 and width(text[:kept], size) + size * 0.6 > room:
+    while kept > 1 and width(f"{text[:kept]}…", size) > room:
         kept -= 1
     return f"{text[:kept].rstrip()}…"
