@@ -15,7 +15,6 @@ from typing import Protocol, TypeVar
 from llama_index_instrumentation.dispatcher import active_instrument_tags
 from llama_index_instrumentation.span import active_span_id
 
-
 T = TypeVar("T")
 
 
