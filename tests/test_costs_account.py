@@ -221,7 +221,7 @@ def test_it_is_told_as_json() -> None:
         "spent": "0.123456789012",
         "reserved": "0.25",
         "tenants": [
-            {"tenant": "acme", "spent": "0.123456789012", "reserved": "0.0"},
+            {"tenant": "acme", "spent": "0.123456789012", "reserved": "0"},
             {"tenant": None, "spent": "0", "reserved": "0.25"},
         ],
         "calls": 2,

@@ -47,10 +47,12 @@ class BudgetExceededError(BudgetError):
         self.needed = needed
         self.unit = unit
         self.tenant = account.tenant
-        whose = {"query": "this query", "tenant": f"tenant {account.tenant!r} today", "day": "today"}[account.name]
+        tenant = "queries without a tenant" if account.tenant is None else f"tenant {account.tenant!r}"
+        whose = {"query": "this query", "tenant": f"{tenant} today", "day": "today"}[account.name]
         super().__init__(
-            f"the limit for {whose} is {account.limit} {unit}: {account.spent} are spent, {account.reserved} reserved "
-            f"for calls under way, and this call may need {needed}; a smaller prompt or max_tokens needs less"
+            f"the limit for {whose} is {_text(account.limit)} {unit}: {_text(account.spent)} are spent, "
+            f"{_text(account.reserved)} reserved for calls under way, and this call may need {_text(needed)}; "
+            "a smaller prompt or max_tokens needs less"
         )
 
 
@@ -270,17 +272,22 @@ class Ledger:
         return {
             "unit": self.limits.unit,
             "day": self.day.isoformat(),
-            "limits": {name: None if limit is None else str(limit) for name, limit in limits.items()},
-            "spent": str(self.everybody.spent),
-            "reserved": str(self.everybody.reserved),
+            "limits": {name: _text(limit) for name, limit in limits.items()},
+            "spent": _text(self.everybody.spent),
+            "reserved": _text(self.everybody.reserved),
             "tenants": [
-                {"tenant": account.tenant, "spent": str(account.spent), "reserved": str(account.reserved)}
+                {"tenant": account.tenant, "spent": _text(account.spent), "reserved": _text(account.reserved)}
                 for account in self.tenants.values()
             ],
             "calls": self.calls,
             "open": self.open,
             "refused": self.refused,
             "overdrawn": self.overdrawn,
-            "excess": str(self.excess),
+            "excess": _text(self.excess),
             "unknown": self.unknown,
         }
+
+
+def _text(amount: Decimal | None) -> str | None:
+    """Without an exponent, which sums that come to nothing print with."""
+    return None if amount is None else format(amount, "f") if amount else "0"
