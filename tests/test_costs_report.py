@@ -29,7 +29,7 @@ from llama_index_hybridmem.cli.report import report
 from llama_index_hybridmem.cli.report_view import view
 from llama_index_hybridmem.costs.report import drawing, wording
 from llama_index_hybridmem.costs.report.cost_plots import cost_by_route
-from llama_index_hybridmem.costs.report.month_plot import month_sentence
+from llama_index_hybridmem.costs.report.month_plot import budget_curve, month_sentence
 from llama_index_hybridmem.costs.report.page import compose, render
 from llama_index_hybridmem.costs.report.rows import ticks
 from llama_index_hybridmem.costs.report.sections import Section, sections
@@ -197,6 +197,15 @@ def test_no_text_of_a_plot_is_cut_or_covered(made: str, request: pytest.FixtureR
         for one, other in combinations(found, 2):
             beside = one.right <= other.left + 1 or other.right <= one.left + 1
             assert beside or one.bottom <= other.top or other.bottom <= one.top, (one, other)
+
+
+@pytest.mark.parametrize("limit", ["0.05", "0.57", "0.93", "5"])
+def test_the_limits_line_crosses_no_text(limit: str) -> None:
+    """Passed early, nearly reached, just above the month's end, or far away."""
+    drawn = budget_curve(summarise(traffic(600), limit=Decimal(limit)))
+    assert drawn is not None
+    (line,) = re.findall(r'd="M 0 ([\d.]+) L 340 \1" style="[^"]*dasharray[^"]*var\(--two\)', drawn.svg)
+    assert not [text for text in texts(drawn.svg) if text.top + 1 < float(line) < text.bottom - 1]
 
 
 def test_names_are_text_whatever_they_hold(mean_page: str) -> None:

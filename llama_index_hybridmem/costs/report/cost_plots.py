@@ -1,4 +1,4 @@
-"""The plots of what was spent: a query by route, the months, tenants, models, what has no price."""
+"""The plots of what was spent, and by whom: routes, ledgers, tenants, models, what has no price; knows no trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plot of spending over time: each calendar month from nothing, the limit, and the straight line to its end."""
+"""The plot of spending, month by month, with the limit and the straight line to the month's end; knows no trace."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from llama_index_hybridmem.costs.report import wording
-from llama_index_hybridmem.costs.report.drawing import WIDTH, Drawing
+from llama_index_hybridmem.costs.report.drawing import WIDTH, Drawing, Point
 from llama_index_hybridmem.costs.report.plots import Plot, plot
 from llama_index_hybridmem.costs.report.rows import ticks
 from llama_index_hybridmem.costs.spending import Month
@@ -59,10 +59,11 @@ def _field(summary: Summary) -> _Field:
 
 
 def _grid(drawing: Drawing, field: _Field, currency: str) -> None:
-    for value in ticks(field.highest, 5):
+    values = ticks(field.highest, 5)
+    for value, told in zip(values, wording.scale_money(values, currency), strict=True):
         drawing.line([(0, field.y(value)), (WIDTH, field.y(value))], "line", 0.8)
         if value:
-            drawing.text(0, field.y(value) - 3, wording.round_money(value, currency), size=10, colour="dim")
+            drawing.text(0, field.y(value) - 3, told, size=10, colour="dim")
 
 
 def _dates(drawing: Drawing, field: _Field, months: Sequence[Month]) -> None:
@@ -102,19 +103,32 @@ def _earlier(drawing: Drawing, field: _Field, summary: Summary) -> None:
 
 
 def _outlook(drawing: Drawing, field: _Field, summary: Summary) -> None:
+    """What the last month came to, and the line to its end."""
     month, outlook = summary.months[-1], summary.outlook
     now = field.x(month.curve[-1][0]), field.y(month.known)
-    spent = wording.money(month.known, summary.currency)
-    at = (now[0] - 6, "right") if now[0] > 70 else (now[0] + 6, "left")
-    drawing.text(at[0], now[1] - 6, spent, anchor=at[1], bold=True)
-    if outlook is None or summary.last is None:
+    _spent(drawing, field, summary, now)
+    if outlook is None or field.x(month.end) - now[0] < 12:
         return
     end = field.x(month.end), field.y(outlook.projected)
-    if end[0] - now[0] > 60 and now[1] - end[1] > 14:
-        drawing.line([now, end], "one", 1.6, (2, 3))
-        drawing.text(
-            end[0], end[1] - 6, wording.money(outlook.projected, summary.currency), anchor="right", colour="dim"
-        )
+    drawing.line([now, end], "one", 1.6, (2, 3))
+    if end[0] - now[0] > 70 and now[1] - end[1] > 14:
+        below = 18 if _is_near_limit(field, summary, end[1]) else -6
+        told = wording.money(outlook.projected, summary.currency)
+        drawing.text(end[0], end[1] + below, told, anchor="right", colour="dim")
+
+
+def _spent(drawing: Drawing, field: _Field, summary: Summary, now: Point) -> None:
+    """Beside the curve's end: above, to its left, or below, to its right, where the limit's line is in the way."""
+    told = wording.money(summary.months[-1].known, summary.currency)
+    has_room = now[0] + 6 + wording.width(told) < WIDTH
+    if has_room and (now[0] < 70 or _is_near_limit(field, summary, now[1])):
+        drawing.text(now[0] + 6, now[1] + 14, told, bold=True)
+    else:
+        drawing.text(now[0] - 6, now[1] - 6, told, anchor="right", bold=True)
+
+
+def _is_near_limit(field: _Field, summary: Summary, y: float) -> bool:
+    return summary.limit is not None and y - 20 < field.y(summary.limit) < y + 2
 
 
 def _limit(drawing: Drawing, field: _Field, summary: Summary) -> None:
@@ -122,7 +136,7 @@ def _limit(drawing: Drawing, field: _Field, summary: Summary) -> None:
         return
     y = field.y(summary.limit)
     drawing.line([(0, y), (WIDTH, y)], "two", 1.4, (6, 4))
-    told = f"limit {wording.round_money(float(summary.limit), summary.currency)}"
+    told = f"limit {wording.round_money(summary.limit, summary.currency)}"
     month = summary.months[0]
     early = month.reached is not None and field.x(month.reached) < 64 + wording.width(told, _SMALL)
     if early:  # written where no curve is
@@ -143,7 +157,7 @@ def month_sentence(summary: Summary) -> str:
 
 
 def _against_limit(summary: Summary, month: Month) -> str:
-    limit = wording.round_money(float(summary.limit or 0), summary.currency)
+    limit = wording.round_money(summary.limit or Decimal(0), summary.currency)
     if month.reached is not None:
         return f"The limit of {limit} was reached on {wording.day(month.reached, year=False)}."
     if summary.outlook is not None and summary.outlook.reaches is not None:

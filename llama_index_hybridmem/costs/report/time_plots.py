@@ -1,4 +1,4 @@
-"""The plots of where the seconds went: percentiles, routes, retrieval's share, the stages of a typical query."""
+"""The plots of where the seconds went: percentiles, retrieval's share, a query stage by stage; knows no trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plots of what went wrong, and of how far the figures can be trusted."""
+"""The plots of what went wrong, and of how far the figures can be trusted; knows no trace."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
@@ -38,10 +39,18 @@ def money(value: Decimal | None, currency: str = "USD") -> str:
     return f"{minus}{sign}{size:,.0f}" if size >= 1000 else f"{minus}{sign}{size:.2f}"
 
 
-def round_money(value: float, currency: str) -> str:
-    """Write a round amount, as it stands at a scale: "$0.02", "$5", "$1,000"."""
-    told = money(Decimal(repr(value)), currency)
-    return told.removesuffix(".00") if value >= 0.0995 else told.rstrip("0").rstrip(".") if value else told
+def round_money(value: Decimal, currency: str) -> str:
+    """Write an amount that somebody chose, without zeros that say nothing: "$0.02", "$0.70", "$5", "$1,000"."""
+    told = money(value, currency)
+    return told.rstrip("0") if 0 < value < Decimal("0.0995") else told.removesuffix(".00")
+
+
+def scale_money(values: Sequence[float], currency: str) -> list[str]:
+    """Write the amounts of a scale from 0, evenly apart, all with the same digits behind the point."""
+    step = Decimal(repr(values[-1])) / max(len(values) - 1, 1)
+    digits = max(0, -step.normalize().adjusted())
+    sign = _SIGNS.get(currency, f"{currency}{_GAP}")
+    return [f"{sign}{value:,.{2 if digits == 1 else digits}f}" for value in values]
 
 
 def at_least(value: Decimal | None, partly: bool, currency: str = "USD") -> str:
