@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .chat_engine import HybridChatEngine
+    from .costs.audit.log import AuditLog
+    from .costs.bills.ledger import Ledger
     from .costs.budget import Budget
-    from .costs.exporters.audit import AuditLog
     from .costs.exporters.jsonl import JsonlTraces
     from .costs.exporters.otel import OpenTelemetryTraces
     from .costs.exporters.prometheus import PrometheusMetrics
+    from .costs.exporters.reading import read_traces
     from .costs.handler import CostLatencyHandler
-    from .costs.ledger import Ledger
-    from .costs.price_row import PriceRow
-    from .costs.prices import PriceBook
-    from .costs.reading import read_traces
+    from .costs.prices.book import PriceBook
+    from .costs.prices.row import PriceRow
     from .encoder import MiniLMEmbedding
     from .errors import HybridMemoryError
     from .graph.retriever import EntityGraphRetriever
@@ -93,7 +93,7 @@ __all__ = [
 
 _HOMES = {
     "AdapterRegistry": "llms.adapters.registry",
-    "AuditLog": "costs.exporters.audit",
+    "AuditLog": "costs.audit.log",
     "Bm25Encoder": "vector.sparse",
     "Bolt": "graph.stores.bolt",
     "Budget": "costs.budget",
@@ -109,14 +109,14 @@ _HOMES = {
     "HybridRetriever": "retriever",
     "HybridRouterQueryEngine": "query_engine",
     "JsonlTraces": "costs.exporters.jsonl",
-    "Ledger": "costs.ledger",
+    "Ledger": "costs.bills.ledger",
     "LiveSource": "live",
     "LoraHuggingFaceLLM": "llms.local",
     "MiniLMEmbedding": "encoder",
     "Neo4jGraphStore": "graph.stores.neo4j.store",
     "OpenTelemetryTraces": "costs.exporters.otel",
-    "PriceBook": "costs.prices",
-    "PriceRow": "costs.price_row",
+    "PriceBook": "costs.prices.book",
+    "PriceRow": "costs.prices.row",
     "PrometheusMetrics": "costs.exporters.prometheus",
     "PropertyGraphMemory": "graph.stores.property_graph",
     "QdrantEdgeVectorStore": "vector.store",
@@ -128,7 +128,7 @@ _HOMES = {
     "SqliteGraphStore": "graph.stores.sqlite",
     "Store": "stores",
     "StructureSplitter": "splitter",
-    "read_traces": "costs.reading",
+    "read_traces": "costs.exporters.reading",
     "tenant": "llms.tenancy",
 }
 

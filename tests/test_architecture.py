@@ -19,8 +19,41 @@ PACKAGE = ROOT.name
 PURE = {
     "answers",
     "chunking",
+    "costs.audit.chain",
+    "costs.audit.redaction",
+    "costs.audit.verify",
+    "costs.bills.entry",
+    "costs.bills.sharing",
+    "costs.exporters.genai_names",
+    "costs.exporters.genai_spans",
+    "costs.exporting",
+    "costs.figures.groups",
+    "costs.figures.model_use",
+    "costs.figures.spending",
+    "costs.figures.spread",
+    "costs.figures.summary",
+    "costs.figures.waterfall",
+    "costs.planning.assumptions",
+    "costs.planning.estimate",
+    "costs.planning.work",
+    "costs.prices.money",
+    "costs.prices.row",
+    "costs.prices.tariffs",
+    "costs.report.names",
+    "costs.report.tables",
+    "costs.report.wording",
+    "costs.tokens.providers",
+    "costs.tokens.usage",
     "costs.trace",
-    "costs.usage",
+    "costs.tracking.roles",
+    "costs.value",
+    "costs.worth.answer_cost",
+    "costs.worth.balance",
+    "costs.worth.fixed",
+    "costs.worth.judged",
+    "costs.worth.paired",
+    "costs.worth.tables",
+    "costs.worth.words",
     "filters",
     "fusion",
     "graph.cypher",
@@ -85,8 +118,8 @@ IMPURE = set(
 )
 # Seconds of CPU, or an extra: imported inside the function that needs them.
 LAZY = set(
-    "accelerate bitsandbytes datasets genai_prices gguf huggingface_hub jinja2 matplotlib neo4j opentelemetry pandas peft "
-    "prometheus_client qdrant_client ray rich safetensors sentence_transformers tokenizers torch transformers trl "
+    "accelerate bitsandbytes datasets genai_prices gguf huggingface_hub jinja2 matplotlib neo4j opentelemetry pandas "
+    "peft prometheus_client qdrant_client ray rich safetensors sentence_transformers tokenizers torch transformers trl "
     "typer".split()
 )
 

@@ -18,7 +18,7 @@ from llama_index.core.base.response.schema import Response
 
 from llama_index_hybridmem import HybridMemoryIndex
 from llama_index_hybridmem.cli import audit
-from llama_index_hybridmem.costs.exporters.audit import AuditLog
+from llama_index_hybridmem.costs.audit.log import AuditLog
 from llama_index_hybridmem.costs.exporting import Finished
 from llama_index_hybridmem.costs.handler import CostLatencyHandler
 from llama_index_hybridmem.costs.trace import QueryTrace

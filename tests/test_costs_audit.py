@@ -24,16 +24,16 @@ from llama_index.core.llms import ChatMessage
 from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 
 from llama_index_hybridmem import HybridMemoryIndex
-from llama_index_hybridmem.costs.audit_chain import START, Head, canonical, parse, seal
-from llama_index_hybridmem.costs.audit_record import answer_fields, is_answer, prompt_text
-from llama_index_hybridmem.costs.audit_redaction import redact_personal
-from llama_index_hybridmem.costs.audit_replay import compare, question_of, replay
-from llama_index_hybridmem.costs.audit_verify import verify
-from llama_index_hybridmem.costs.exporters.audit import AuditLog
+from llama_index_hybridmem.costs.audit.chain import START, Head, canonical, parse, seal
+from llama_index_hybridmem.costs.audit.log import AuditLog
+from llama_index_hybridmem.costs.audit.record import answer_fields, is_answer, prompt_text
+from llama_index_hybridmem.costs.audit.redaction import redact_personal
+from llama_index_hybridmem.costs.audit.replay import compare, question_of, replay
+from llama_index_hybridmem.costs.audit.verify import verify
 from llama_index_hybridmem.costs.exporting import Finished
 from llama_index_hybridmem.costs.handler import CostLatencyHandler
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace
-from llama_index_hybridmem.costs.usage import Usage
 from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError, StoreError
 
 DAY = 86_400.0
@@ -414,8 +414,8 @@ def test_a_torn_first_line_is_cut(tmp_path: Path) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from llama_index_hybridmem.costs.audit_chain import canonical, without_personal
-from llama_index_hybridmem.costs.audit_file import ChainFile, readable
+from llama_index_hybridmem.costs.audit.chain import canonical, without_personal
+from llama_index_hybridmem.costs.audit.file import ChainFile, readable
 
 path, name, count = sys.argv[1:]
 file = ChainFile(Path(path), None, time.time)

@@ -12,9 +12,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from itertools import product
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -23,16 +25,17 @@ from llama_index.core import Document, MockEmbedding, VectorStoreIndex
 from llama_index.core.agent.workflow import ReActAgent
 from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.llms import ChatMessage, CompletionResponse, ImageBlock, TextBlock
-from llama_index.core.llms.callbacks import llm_completion_callback
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.memory import ChatMemoryBuffer
+from llama_index_instrumentation.span import active_span_id
 from pydantic import PrivateAttr
 from truthful import Native, Wrapped, number_in
 
 from llama_index_hybridmem.costs.account import Account
 from llama_index_hybridmem.costs.budget import Alert, Budget, BudgetError, BudgetExceededError
 from llama_index_hybridmem.costs.handler import CostLatencyHandler
-from llama_index_hybridmem.costs.price_row import HOUR, INPUT, OUTPUT, WRITTEN, PriceRow
-from llama_index_hybridmem.costs.prices import PriceBook
+from llama_index_hybridmem.costs.prices.book import PriceBook
+from llama_index_hybridmem.costs.prices.row import HOUR, INPUT, OUTPUT, WRITTEN, PriceRow
 from llama_index_hybridmem.errors import ConfigurationError
 
 DAY_S = 86_400
@@ -85,16 +88,23 @@ class ModestWrapped(Wrapped):
 
 
 class Asking(Wrapped):
-    """Asks another LLM, as often as it is told."""
+    """Asks another LLM, as often as it is told, one after the other or at once, with words of its own in front."""
 
     max_tokens: int = 1100
     inner: Any = None
     times: int = 2
+    at_once: bool = False
+    preface: str = ""
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Answer what the other answers last."""
-        answers = [self.inner.complete(prompt, formatted=True) for _ in range(self.times)]
+        prompt = self.preface + prompt
+        if self.at_once:
+            streams = [self.inner.stream_complete(prompt, formatted=True) for _ in range(self.times)]
+            answers = [list(stream)[-1] for stream in streams]
+        else:
+            answers = [self.inner.complete(prompt, formatted=True) for _ in range(self.times)]
         return CompletionResponse(text=answers[-1].text)
 
 
@@ -280,12 +290,47 @@ def test_a_real_call_reserves_once(handler: CostLatencyHandler, kind: type[Wrapp
     settled(budget, tokens(7), 1)
 
 
-def test_calls_inside_a_guarded_llm_count_each(handler: CostLatencyHandler) -> None:
-    """An LLM that asks another one three times takes over its own reservation once, and reserves the other two."""
+@pytest.mark.parametrize("at_once", [False, True])
+def test_calls_inside_a_guarded_llm_count_each(handler: CostLatencyHandler, at_once: bool) -> None:
+    """Of three calls one takes over what was reserved for the LLM that makes them; the others reserve for themselves."""
     budget = Budget(handler, per_day=10_000, unit="tokens")
-    llm = Asking(inner=budget.guard(Modest()), times=3)
+    llm = Asking(inner=budget.guard(Modest()), times=3, at_once=at_once)
     budget.guard(llm).complete("query 7")
     settled(budget, tokens(7, 7, 7), 3)
+
+
+def test_what_is_taken_over_is_as_large_as_the_larger_call(handler: CostLatencyHandler) -> None:
+    """A longer prompt inside reserves the difference, or is refused; an LLM without a guard between changes nothing."""
+    preface, held = "x" * 500, list[str]()
+    budget = Budget(handler, per_day=2_000, unit="tokens")
+    inner = budget.guard(Modest(watch=lambda: held.append(budget.to_json()["reserved"])))
+    between = Asking(inner=inner, times=1, preface=preface)
+    budget.guard(Asking(inner=between, times=1)).complete("query 7")
+    assert held == [str(128 + 507 + 1100 + len(repr({"formatted": True})) - len("{'formatted': }"))]
+    settled(budget, tokens(7), 1)
+    small = Budget(handler, per_day=1_500, unit="tokens")
+    with pytest.raises(BudgetExceededError) as caught:
+        small.guard(Asking(inner=small.guard(inner), preface=preface)).complete("query 7")
+    assert (caught.value.reserved, caught.value.needed) == (128 + 7 + 1100, 504)
+    settled(small, 0, 1)
+
+
+def test_what_has_settled_is_not_taken_over(handler: CostLatencyHandler) -> None:
+    """A call within one whose end came first, by force, reserves for itself."""
+    budget = Budget(handler, per_day=10_000, unit="tokens")
+    inner = budget.guard(Modest())
+    most = budget._pricing.most
+
+    class Ended(Asking):
+        @llm_completion_callback()
+        def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+            outer = handler.tracker.queries.call_at(active_span_id.get())
+            assert outer is not None
+            budget._pricing.most = lambda *of: (outer.on_end(outer), most(*of))[1]  # type: ignore[method-assign,misc]
+            return super().complete(prompt)
+
+    budget.guard(Ended(inner=inner, times=1)).complete("query 7")
+    assert budget.to_json()["calls"] == 2
 
 
 def test_an_unguarded_llm_inside_a_guarded_one_is_charged(handler: CostLatencyHandler) -> None:
@@ -470,6 +515,45 @@ def test_a_cancelled_call_is_released(handler: CostLatencyHandler) -> None:
     settled(budget, 0, 1)
 
 
+class Silent(Modest):
+    """Streams nothing."""
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Any, **kwargs: Any) -> Any:
+        """Answer with no token."""
+        return (each for each in ())
+
+
+def test_an_answer_of_nothing_is_not_free(handler: CostLatencyHandler) -> None:
+    """A stream that ends well without a token was a call, of which nobody knows the cost."""
+    budget = Budget(handler, per_day=2_000, unit="tokens")
+    call(budget.guard(Silent()), "stream_chat")
+    said = budget.to_json()
+    assert (said["spent"], said["unknown"], said["open"]) == (str(128 + 2 * 16 + 7 + 1100), 1, 0)
+
+
+def test_tokens_in_a_tensor_are_counted(handler: CostLatencyHandler) -> None:
+    """LlamaIndex's HuggingFaceLLM gives the tokens of prompt and answer in one tensor; only the prompt's is estimated."""
+
+    class Tensors(Modest):
+        def _raw(self, prompt: str) -> dict[str, Any] | None:
+            return {"model_output": SimpleNamespace(shape=(1, 17))}
+
+    budget = Budget(handler, per_day=2_000, unit="tokens")
+    budget.guard(Tensors()).complete("query 7")
+    settled(budget, 17, 1)
+
+
+def test_a_query_of_very_many_calls_is_exact(handler: CostLatencyHandler) -> None:
+    """The tracker lets the texts of such calls go as they end; their counts stay."""
+    budget = Budget(handler, per_query=1_000_000, unit="tokens")
+    llm = budget.guard(Modest())
+    with handler.query():
+        for number in range(110):
+            llm.complete(f"query {number}")
+    settled(budget, tokens(*range(110)), 110)
+
+
 def test_tokens_that_nobody_reports_are_estimated(handler: CostLatencyHandler) -> None:
     """A token for every four bytes, of the prompt and of the answer."""
     budget = Budget(handler, per_day=2_000, unit="tokens")
@@ -536,6 +620,19 @@ def test_a_model_paid_by_the_hour_reserves_seconds(handler: CostLatencyHandler) 
     assert budget.spent() == handler.traces()[-1].cost == round(Decimal(str(busy_s)) / 100, 12)
     with pytest.raises(BudgetExceededError):
         Budget(handler, per_day=1, seconds=101).guard(llm).complete("query 7")
+
+
+def test_a_model_with_an_adapter_costs_what_its_base_does(handler: CostLatencyHandler) -> None:
+    """Our LLMs call themselves base+adapter; the price is the base's."""
+
+    class Adapted(Modest):
+        @classmethod
+        def class_name(cls) -> str:
+            return "RemoteLoraLLM"
+
+    budget = Budget(handler, per_day=1)
+    budget.guard(Adapted(name="truthful+acme")).complete("query 7")
+    settled(budget, Decimal(reads(7) * 2 + writes(7) * 10) / 1_000_000, 1)
 
 
 def test_writing_to_a_cache_may_be_the_dearest() -> None:
@@ -737,6 +834,18 @@ def test_a_restart_goes_on_where_the_day_stood(handler: CostLatencyHandler) -> N
     assert money.spent() == sum(Decimal(reads(n) * 2 + writes(n) * 10) / 1_000_000 for n in (1, 2, 3))
 
 
+def test_a_call_after_midnight_counts_for_its_own_day(handler: CostLatencyHandler) -> None:
+    """Of a query that began yesterday, what was asked today."""
+    with handler.attach():
+        Modest().complete("query 1")
+    (trace,) = handler.traces()
+    midnight = NOON + DAY_S / 2
+    across = replace(trace, started=midnight - 5, calls=(trace.calls[0], replace(trace.calls[0], started_s=10.0)))
+    budget = Budget(handler, per_day=9_000, unit="tokens", clock=lambda: midnight + 60)
+    budget.resume([across])
+    assert budget.spent() == tokens(1)
+
+
 def test_a_restart_says_what_it_cannot_count(handler: CostLatencyHandler, caplog: pytest.LogCaptureFixture) -> None:
     """A call of a model without a price is left out and told of; failed and refused ones cost nothing."""
     with handler.attach():
@@ -803,7 +912,8 @@ def test_an_alert_that_fails_breaks_nothing(handler: CostLatencyHandler, caplog:
 
 def test_the_garbage_collector_may_settle_amid_the_ledger(handler: CostLatencyHandler) -> None:
     """A stream that is closed while its own thread has the ledger waits for nothing, and is counted afterwards."""
-    budget = Budget(handler, per_day=3_000, unit="tokens")
+    alerts: list[Alert] = []
+    budget = Budget(handler, per_day=3_000, unit="tokens", alert_at=(0.001,), on_alert=alerts.append)
     stream = budget.guard(Modest()).stream_complete("query 7")
     next(stream)
 
@@ -815,6 +925,7 @@ def test_the_garbage_collector_may_settle_amid_the_ledger(handler: CostLatencyHa
     thread.start()
     thread.join(5)
     assert not thread.is_alive()
+    assert [alert.spent for alert in alerts] == [4]
     settled(budget, 4, 1)
 
 

@@ -12,8 +12,8 @@ import pytest
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 from servers.usage_server import ANTHROPIC, OLLAMA, OPENAI, usage_server
 
-from llama_index_hybridmem.costs.providers import HOW_TO_STREAM_USAGE, provider_of, reports_usage_in_streams
-from llama_index_hybridmem.costs.usage import Usage, read_usage
+from llama_index_hybridmem.costs.tokens.providers import HOW_TO_STREAM_USAGE, provider_of, reports_usage_in_streams
+from llama_index_hybridmem.costs.tokens.usage import Usage, read_usage
 
 CHAT = [ChatMessage(role="user", content="What is six times seven?")]
 WHOLE = ("chat", "achat", "complete", "acomplete")

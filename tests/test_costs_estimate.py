@@ -16,13 +16,13 @@ from llama_index.core.schema import Document, MetadataMode
 from typer.testing import CliRunner
 
 from llama_index_hybridmem.cli import costs as command
-from llama_index_hybridmem.costs.estimate import BY_THE_HOUR, NO_PRICE, Estimate, Line, estimate
 from llama_index_hybridmem.costs.planning.corpus import default_count, measure
+from llama_index_hybridmem.costs.planning.estimate import BY_THE_HOUR, NO_PRICE, Estimate, Line, estimate
 from llama_index_hybridmem.costs.planning.work import GRAPHS, Corpus, Graph, Plan
-from llama_index_hybridmem.costs.price_row import LEVELS, Level, PriceRow
-from llama_index_hybridmem.costs.prices import PriceBook
+from llama_index_hybridmem.costs.prices.book import PriceBook
+from llama_index_hybridmem.costs.prices.row import LEVELS, Level, PriceRow
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace, from_json
-from llama_index_hybridmem.costs.usage import Usage
 from llama_index_hybridmem.errors import ConfigurationError, HybridMemoryError
 from llama_index_hybridmem.splitter import StructureSplitter
 

@@ -270,7 +270,7 @@ class Passage(BaseRetriever):
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 async def test_our_own_engine(handler: CostLatencyHandler, is_async: bool) -> None:
-    """Its stores are stages with the CPU of their threads; a late and a failed one degrade the answer, kept as reasons."""
+    """Its stores are stages with the CPU of their threads; a late and a failed one degrade the answer, with reasons."""
     until = threading.Event()
     stores = [
         Store("vector", Passage()),

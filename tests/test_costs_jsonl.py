@@ -23,14 +23,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trace_zoo import EDGES, trace, uncounted, unpriced
 
-from llama_index_hybridmem.costs import reading
-from llama_index_hybridmem.costs.exporters import jsonl
+from llama_index_hybridmem.costs.exporters import jsonl, reading
 from llama_index_hybridmem.costs.exporters.frame import CALLS, QUERIES, STAGES, frames
 from llama_index_hybridmem.costs.exporters.jsonl import JsonlTraces
+from llama_index_hybridmem.costs.exporters.reading import read_traces
 from llama_index_hybridmem.costs.exporting import Exporter, Finished
-from llama_index_hybridmem.costs.reading import read_traces
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace, Stage, from_json
-from llama_index_hybridmem.costs.usage import Usage
 from llama_index_hybridmem.errors import ConfigurationError, StoreError
 
 TESTS = Path(__file__).parent

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_index_hybridmem.costs.entry import PHASES, Entry
-from llama_index_hybridmem.costs.ledger import Ledger
-from llama_index_hybridmem.costs.price_row import PriceRow
-from llama_index_hybridmem.costs.prices import PriceBook
+from llama_index_hybridmem.costs.bills.entry import PHASES, Entry
+from llama_index_hybridmem.costs.bills.ledger import Ledger
+from llama_index_hybridmem.costs.prices.book import PriceBook
+from llama_index_hybridmem.costs.prices.row import PriceRow
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace
-from llama_index_hybridmem.costs.usage import Usage
 from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)

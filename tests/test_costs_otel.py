@@ -26,8 +26,8 @@ from trace_zoo import EDGES, trace
 from llama_index_hybridmem.costs.exporters import genai_names as names
 from llama_index_hybridmem.costs.exporters.otel import OpenTelemetryTraces
 from llama_index_hybridmem.costs.exporting import Exporter, Finished
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace, Stage
-from llama_index_hybridmem.costs.usage import Usage
 from llama_index_hybridmem.errors import MissingExtraError
 
 TESTS = Path(__file__).parent

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_index_hybridmem.costs import genai
-from llama_index_hybridmem.costs.price_file import read_rows, shipped_rows
-from llama_index_hybridmem.costs.price_row import CACHED, HOUR, INPUT, OUTPUT, SEARCH, WRITTEN, PriceRow
-from llama_index_hybridmem.costs.prices import PriceBook
+from llama_index_hybridmem.costs.prices import genai
+from llama_index_hybridmem.costs.prices.book import PriceBook
+from llama_index_hybridmem.costs.prices.file import read_rows, shipped_rows
+from llama_index_hybridmem.costs.prices.row import CACHED, HOUR, INPUT, OUTPUT, SEARCH, WRITTEN, PriceRow
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace
-from llama_index_hybridmem.costs.usage import Usage
 from llama_index_hybridmem.errors import ConfigurationError, StoreError
 
 NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)

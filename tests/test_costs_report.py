@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 
 from llama_index_hybridmem.cli.report import report
 from llama_index_hybridmem.cli.report_view import view
+from llama_index_hybridmem.costs.figures.summary import Summary, summarise
 from llama_index_hybridmem.costs.report import drawing, wording
 from llama_index_hybridmem.costs.report.cost_plots import cost_by_route
 from llama_index_hybridmem.costs.report.month_plot import budget_curve, month_sentence
@@ -34,7 +35,6 @@ from llama_index_hybridmem.costs.report.page import compose, render
 from llama_index_hybridmem.costs.report.rows import ticks
 from llama_index_hybridmem.costs.report.sections import Section, sections
 from llama_index_hybridmem.costs.report.tables import Table
-from llama_index_hybridmem.costs.summary import Summary, summarise
 from llama_index_hybridmem.errors import ConfigurationError, MissingExtraError
 
 TAGS = set(

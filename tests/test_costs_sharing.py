@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_index_hybridmem.costs.meter import Meter
-from llama_index_hybridmem.costs.sharing import busy_time, share_machine, share_rent
+from llama_index_hybridmem.costs.bills.sharing import busy_time, share_machine, share_rent
+from llama_index_hybridmem.costs.tracking.meter import Meter
 from llama_index_hybridmem.errors import ConfigurationError
 
 SECONDS = st.floats(0, 1e6)

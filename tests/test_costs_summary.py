@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trace_zoo import DAY, EDGES, START, ledgers, trace, traffic, uncounted, unpriced, without_models
 
-from llama_index_hybridmem.costs.groups import Group
-from llama_index_hybridmem.costs.spread import money, quantiles, seconds
-from llama_index_hybridmem.costs.summary import OUTSIDE, Summary, summarise
+from llama_index_hybridmem.costs.figures.groups import Group
+from llama_index_hybridmem.costs.figures.spread import money, quantiles, seconds
+from llama_index_hybridmem.costs.figures.summary import OUTSIDE, Summary, summarise
+from llama_index_hybridmem.costs.figures.waterfall import Stopwatch, covered
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import QueryTrace, Stage
-from llama_index_hybridmem.costs.usage import Usage
-from llama_index_hybridmem.costs.waterfall import Stopwatch, covered
 from llama_index_hybridmem.errors import ConfigurationError
 
 COSTS = st.lists(st.decimals(min_value=0, max_value=1000, places=9), min_size=1, max_size=60)

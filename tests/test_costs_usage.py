@@ -12,8 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_hybridmem import LoraHuggingFaceLLM, MiniLMEmbedding
-from llama_index_hybridmem.costs.providers import _CLASSES, LOCAL, provider_of, reports_usage_in_streams
-from llama_index_hybridmem.costs.usage import _DIALECTS, _PLACES, Usage, estimate_tokens, read_usage, tensor_usage
+from llama_index_hybridmem.costs.tokens.providers import _CLASSES, LOCAL, provider_of, reports_usage_in_streams
+from llama_index_hybridmem.costs.tokens.usage import (
+    _DIALECTS,
+    _PLACES,
+    Usage,
+    estimate_tokens,
+    read_usage,
+    tensor_usage,
+)
 from llama_index_hybridmem.llms.responses import Responses
 from llama_index_hybridmem.llms.serving.request import Options, Piece, Request, Result, Token
 

@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from llama_index_hybridmem.cli import value as command
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace
-from llama_index_hybridmem.costs.usage import Usage
 from llama_index_hybridmem.costs.value import UNPRICED, ValueReport, value
-from llama_index_hybridmem.costs.value_page import page
 from llama_index_hybridmem.costs.worth import judged as rooms
 from llama_index_hybridmem.costs.worth.balance import NO_VOLUME, NO_WORTH, NOT_SHOWN, WORSE
 from llama_index_hybridmem.costs.worth.fixed import Fixed
 from llama_index_hybridmem.costs.worth.judged import Answers, Judged, Judgement, Pairs, judged, judgement, pair
 from llama_index_hybridmem.costs.worth.judgements import read_judgements
+from llama_index_hybridmem.costs.worth.page import page
 from llama_index_hybridmem.costs.worth.paired import interval, needed_pairs, ratio, resampled
 from llama_index_hybridmem.costs.worth.tables import tables
 from llama_index_hybridmem.costs.worth.words import class_verdicts, verdict

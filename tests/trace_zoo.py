@@ -17,8 +17,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+from llama_index_hybridmem.costs.tokens.usage import Source, Usage
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace, Stage, Status
-from llama_index_hybridmem.costs.usage import Source, Usage
 
 START = 1_793_491_200.0
 """1 November 2026, 00:00 UTC."""

@@ -15,9 +15,9 @@ from .options import LLM_HELP, Json, Store
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..costs.audit_replay import Comparison, SourceChange
-    from ..costs.audit_verify import Verdict
-    from ..costs.exporters.audit import AuditLog
+    from ..costs.audit.log import AuditLog
+    from ..costs.audit.replay import Comparison, SourceChange
+    from ..costs.audit.verify import Verdict
 
 app = typer.Typer(no_args_is_help=True, help="Check the audit log, ask again, keep for so long, forget.")
 
@@ -39,7 +39,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Look for the first line that was changed, removed, inserted or moved; exit code 1 when there is one."""
-    from ..costs.audit_chain import Head
+    from ..costs.audit.chain import Head
     from . import screen
 
     verdict = _opened(file, key_env).verify(None if head is None else Head.read(head))
@@ -69,8 +69,8 @@ def replay(
 
     The log must keep texts (AuditLog(texts=True)). Without --llm only the route and the sources are compared.
     """
-    from ..costs.audit_replay import question_of
-    from ..costs.audit_replay import replay as replayed
+    from ..costs.audit.replay import question_of
+    from ..costs.audit.replay import replay as replayed
     from . import screen
     from .llms import resolve
     from .store import open_index
@@ -119,7 +119,7 @@ def forget(
 
 
 def _opened(file: Path, key_env: str | None, **options: Any) -> AuditLog:
-    from ..costs.exporters.audit import AuditLog
+    from ..costs.audit.log import AuditLog
 
     if not file.is_file():
         raise ConfigurationError(f"no audit log {file}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llama_index.core.schema import Document
 
     from ..costs.planning.work import Graph
-    from ..costs.prices import PriceBook
+    from ..costs.prices.book import PriceBook
     from .files import Problem
 
 app = typer.Typer(no_args_is_help=True, help="What it would cost, by which prices, and what it would have cost.")
@@ -42,10 +42,10 @@ def estimate(
 
     The documents are read, cut and counted. Every figure is a range, and says whether it was measured or is assumed.
     """
-    from ..costs.estimate import estimate as estimated
     from ..costs.planning.corpus import measure
+    from ..costs.planning.estimate import estimate as estimated
     from ..costs.planning.work import Plan
-    from ..costs.price_row import LEVELS
+    from ..costs.prices.row import LEVELS
     from . import costs_view, screen
 
     plan = Plan(llm, provider, embedding, embedding_provider, cast("Graph", graph), queries_per_month, top_k)
@@ -106,8 +106,8 @@ def reprice(
     as_json: Json = False,
 ) -> None:
     """Write traces anew with other prices: those of today's book, of another day, or of another model."""
-    from ..costs.reading import read_traces
-    from ..costs.repricing import reprice_file
+    from ..costs.exporters.reading import read_traces
+    from ..costs.prices.repricing import reprice_file
     from . import costs_view, screen
 
     named = None if as_model is None else _provider_and_model(as_model)
@@ -123,7 +123,7 @@ def reprice(
 
 
 def _book(file: Path | None, **settings: Any) -> PriceBook:
-    from ..costs.prices import PriceBook
+    from ..costs.prices.book import PriceBook
 
     return PriceBook(**settings) if file is None else PriceBook.from_file(file, **settings)
 

@@ -11,11 +11,11 @@ from ..costs.report.wording import NONE, counted, money, tokens
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..costs.estimate import Cost, Estimate
     from ..costs.planning.assumptions import Range
+    from ..costs.planning.estimate import Cost, Estimate
     from ..costs.planning.work import Phase
-    from ..costs.prices import PriceBook
-    from ..costs.repricing import Repriced
+    from ..costs.prices.book import PriceBook
+    from ..costs.prices.repricing import Repriced
 
 _NUMBERS = ("calls", "tokens in", "out", "cost", "from … to", "typical", "value")
 _PHASES: dict[Phase, str] = {"build": "Building once", "month": "A month of questions"}
@@ -114,9 +114,9 @@ def repriced(found: Repriced, output: Path) -> str:
 
 def _by_call(book: PriceBook, kind: str, provider: str | None, model: str, now: datetime) -> list[dict[str, Any]]:
     """What the book makes of a call of 1,000 tokens, taken a thousand times: short calls are in the lowest tier."""
-    from ..costs.price_row import INPUT, OUTPUT
+    from ..costs.prices.row import INPUT, OUTPUT
+    from ..costs.tokens.usage import Usage
     from ..costs.trace import ModelCall
-    from ..costs.usage import Usage
 
     found = []
     for unit, usage in ((INPUT, Usage(1000, 0)), (OUTPUT, Usage(0, 1000))):

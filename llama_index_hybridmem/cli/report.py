@@ -14,7 +14,7 @@ from ..errors import ConfigurationError
 from .options import Json
 
 if TYPE_CHECKING:
-    from ..costs.summary import Summary
+    from ..costs.figures.summary import Summary
     from ..costs.trace import QueryTrace
 
 
@@ -39,8 +39,8 @@ def report(
 
     Without -o as tables. The page is one file that loads nothing: send it, print it, open it anywhere.
     """
-    from ..costs.reading import read_traces
-    from ..costs.summary import summarise
+    from ..costs.exporters.reading import read_traces
+    from ..costs.figures.summary import summarise
     from . import screen
     from .report_view import view
 

@@ -8,11 +8,11 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table as Drawn
 from rich.text import Text
 
+from ..costs.figures.summary import Summary
 from ..costs.report import tables
 from ..costs.report.month_plot import month_sentence
 from ..costs.report.sections import figures, headline
 from ..costs.report.tables import Table
-from ..costs.summary import Summary
 
 _MODELS = ("model", "#calls", "#tokens in", "#out", "#cost", "#unpriced", "#p50")
 _NOTE = "Latencies: queries that ended well. Mean cost: priced queries. ≥: calls without a price come to it."

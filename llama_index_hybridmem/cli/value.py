@@ -47,7 +47,7 @@ def value(
     The same questions, asked with and without it. All amounts are in the currency of the traces; what is not given
     is not counted, and named. See docs/what-is-a-graph-worth.md.
     """
-    from ..costs.reading import read_traces
+    from ..costs.exporters.reading import read_traces
     from ..costs.value import value as weighed
     from ..costs.worth.fixed import Fixed
     from ..costs.worth.judged import judged, pair
@@ -77,7 +77,7 @@ def value(
         pairs, fixed, queries_per_month=queries_per_month, share_sent=share_sent, worth_per_correct=worth, seed=seed
     )
     if output is not None:
-        from ..costs.value_page import page
+        from ..costs.worth.page import page
         from ..disk import atomic_write_text
 
         atomic_write_text(output, page(report, source=f"From {traces}.", made=_today().isoformat()))

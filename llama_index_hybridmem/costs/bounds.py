@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from llama_index_hybridmem.costs.counting import answer_text, prompt_tokens, reported_usage
-from llama_index_hybridmem.costs.running import Call
-from llama_index_hybridmem.costs.usage import Usage, estimate_tokens, tensor_usage
+from llama_index_hybridmem.costs.tokens.counting import answer_text, prompt_tokens, reported_usage
+from llama_index_hybridmem.costs.tokens.usage import Usage, estimate_tokens, tensor_usage
+from llama_index_hybridmem.costs.tracking.running import Call
 
 FRAME = 16
 """Tokens that a template puts around a message or a part of one, at most; Llama 3 and ChatML take 5."""
@@ -94,7 +94,7 @@ def used(call: Call) -> Usage | None:
     Returns:
         None when nothing came.
     """
-    if call.usage is not None or call.last is None:
+    if call.last is None:
         return call.usage  # type: ignore[no-any-return]
     written = estimate_tokens(answer_text(call.last))
     reported = reported_usage(call.last)

@@ -30,10 +30,10 @@ from llama_index_hybridmem.costs.budget_books import Books
 from llama_index_hybridmem.costs.budget_guard import Hold, chain, hold_around, hold_of, unchain
 from llama_index_hybridmem.costs.budget_price import Pricing
 from llama_index_hybridmem.costs.handler import CostLatencyHandler
-from llama_index_hybridmem.costs.money import Amount, exactly
-from llama_index_hybridmem.costs.running import Call
+from llama_index_hybridmem.costs.prices.money import Amount, exactly
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import QueryTrace
-from llama_index_hybridmem.costs.usage import Usage
+from llama_index_hybridmem.costs.tracking.running import Call
 from llama_index_hybridmem.errors import ConfigurationError
 
 __all__ = ["Alert", "Budget", "BudgetError", "BudgetExceededError"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llama_index_hybridmem.costs.account import BudgetError, Reservation
-from llama_index_hybridmem.costs.running import Call
+from llama_index_hybridmem.costs.tracking.running import Call
 
 _chaining = threading.Lock()
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from llama_index_hybridmem.costs.account import BudgetError
 from llama_index_hybridmem.costs.bounds import goes_on, most_input, most_output, real_calls, used
-from llama_index_hybridmem.costs.price_row import HOUR
-from llama_index_hybridmem.costs.prices import PriceBook
-from llama_index_hybridmem.costs.providers import provider_of
-from llama_index_hybridmem.costs.running import Call
+from llama_index_hybridmem.costs.prices.book import PriceBook
+from llama_index_hybridmem.costs.prices.row import HOUR
+from llama_index_hybridmem.costs.tokens.providers import provider_of
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import ModelCall
-from llama_index_hybridmem.costs.usage import Usage
+from llama_index_hybridmem.costs.tracking.running import Call
 from llama_index_hybridmem.errors import ConfigurationError
 
 TOKENS = "tokens"

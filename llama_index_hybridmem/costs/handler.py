@@ -22,15 +22,15 @@ from llama_index_instrumentation.span import active_span_id
 from pydantic import ConfigDict, Field
 
 from llama_index_hybridmem.branches import in_thread
-from llama_index_hybridmem.costs.counting import Counter
 from llama_index_hybridmem.costs.exporting import Exporter
 from llama_index_hybridmem.costs.making import Maker
 from llama_index_hybridmem.costs.pipeline import Pipeline
-from llama_index_hybridmem.costs.prices import PriceBook
-from llama_index_hybridmem.costs.running import Running
-from llama_index_hybridmem.costs.tags import tagged
+from llama_index_hybridmem.costs.prices.book import PriceBook
+from llama_index_hybridmem.costs.tokens.counting import Counter
 from llama_index_hybridmem.costs.trace import QueryTrace
-from llama_index_hybridmem.costs.tracking import Tracker
+from llama_index_hybridmem.costs.tracking.running import Running
+from llama_index_hybridmem.costs.tracking.tags import tagged
+from llama_index_hybridmem.costs.tracking.tracker import Tracker
 from llama_index_hybridmem.errors import ConfigurationError, told
 
 logger = logging.getLogger(__name__)

@@ -7,14 +7,14 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from llama_index_hybridmem.costs.counting import Counter
 from llama_index_hybridmem.costs.exporting import Finished
-from llama_index_hybridmem.costs.prices import PriceBook
-from llama_index_hybridmem.costs.providers import provider_of
-from llama_index_hybridmem.costs.roles import Role
-from llama_index_hybridmem.costs.running import Call, Embedded, Running
+from llama_index_hybridmem.costs.prices.book import PriceBook
+from llama_index_hybridmem.costs.tokens.counting import Counter
+from llama_index_hybridmem.costs.tokens.providers import provider_of
+from llama_index_hybridmem.costs.tokens.usage import BYTES_A_TOKEN, Usage
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace, Stage
-from llama_index_hybridmem.costs.usage import BYTES_A_TOKEN, Usage
+from llama_index_hybridmem.costs.tracking.roles import Role
+from llama_index_hybridmem.costs.tracking.running import Call, Embedded, Running
 from llama_index_hybridmem.errors import told
 from llama_index_hybridmem.events import METADATA_KEY
 

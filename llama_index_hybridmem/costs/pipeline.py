@@ -20,8 +20,8 @@ from typing import Any
 
 from llama_index_hybridmem.costs.exporting import Exporter
 from llama_index_hybridmem.costs.making import Maker
-from llama_index_hybridmem.costs.running import Running
 from llama_index_hybridmem.costs.trace import QueryTrace, pack, unpack
+from llama_index_hybridmem.costs.tracking.running import Running
 from llama_index_hybridmem.errors import told
 
 logger = logging.getLogger(__name__)

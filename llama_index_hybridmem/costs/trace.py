@@ -14,7 +14,7 @@ from math import isfinite
 from operator import attrgetter
 from typing import Any, Literal, get_args
 
-from llama_index_hybridmem.costs.usage import Usage
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.errors import ConfigurationError
 
 SCHEMA = 1

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from typing import Any, NamedTuple
 
-from llama_index_hybridmem.costs.usage import Usage
+from llama_index_hybridmem.costs.tokens.usage import Usage
 
 OPENAI = Usage(input=1200, output=300, cached_read=1024, reasoning=200)
 ANTHROPIC = Usage(input=1600, output=300, cached_read=1000, cached_write=500)

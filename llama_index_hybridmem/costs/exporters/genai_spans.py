@@ -9,8 +9,8 @@ from typing import Any
 
 from llama_index_hybridmem.costs.exporters import genai_names as names
 from llama_index_hybridmem.costs.exporting import Finished
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import FIXED_STAGES, ModelCall, QueryTrace, Stage
-from llama_index_hybridmem.costs.usage import Usage
 
 Attributes = dict[str, Any]
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from llama_index_hybridmem.costs.exporters.reading import rotated
 from llama_index_hybridmem.costs.exporting import Finished
-from llama_index_hybridmem.costs.reading import rotated
 from llama_index_hybridmem.costs.trace import QueryTrace
 from llama_index_hybridmem.disk import make_folder, on_disk
 from llama_index_hybridmem.errors import ConfigurationError, StoreError

@@ -1,1 +1,1 @@
-"""What stands behind `costs.estimate`: the corpus measured, what is assumed, the work that follows from both."""
+"""What it would cost: the corpus measured, what is assumed, the work that follows from both, its price."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from llama_index_hybridmem.costs.groups import Group
+from llama_index_hybridmem.costs.figures.groups import Group
+from llama_index_hybridmem.costs.figures.spending import most_first
+from llama_index_hybridmem.costs.figures.spread import TOO_FEW
+from llama_index_hybridmem.costs.figures.summary import Account, Summary
 from llama_index_hybridmem.costs.report import wording
 from llama_index_hybridmem.costs.report.names import by_route, model_name, not_all, route_name, tenant_name
 from llama_index_hybridmem.costs.report.plots import Plot, first, plot
 from llama_index_hybridmem.costs.report.rows import Row, bars
-from llama_index_hybridmem.costs.spending import most_first
-from llama_index_hybridmem.costs.spread import TOO_FEW
-from llama_index_hybridmem.costs.summary import Account, Summary
 
 _MOST = 8
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from llama_index_hybridmem.costs.figures.spending import Month
+from llama_index_hybridmem.costs.figures.summary import Summary
 from llama_index_hybridmem.costs.report import wording
 from llama_index_hybridmem.costs.report.drawing import WIDTH, Drawing, Point
 from llama_index_hybridmem.costs.report.plots import Plot, plot
 from llama_index_hybridmem.costs.report.rows import ticks
-from llama_index_hybridmem.costs.spending import Month
-from llama_index_hybridmem.costs.summary import Summary
 
 _TOP, _BOTTOM, _HEIGHT = 14.0, 176.0, 196.0
 _SMALL = 11.0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from llama_index_hybridmem.costs.groups import Group
-from llama_index_hybridmem.costs.model_use import ModelUse
+from llama_index_hybridmem.costs.figures.groups import Group
+from llama_index_hybridmem.costs.figures.model_use import ModelUse
+from llama_index_hybridmem.costs.figures.summary import Account, Summary
 from llama_index_hybridmem.costs.report import wording
-from llama_index_hybridmem.costs.summary import Account, Summary
 
 
 def route_name(group: Group) -> str:

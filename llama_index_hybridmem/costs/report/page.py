@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llama_index_hybridmem import extras
+from llama_index_hybridmem.costs.figures.summary import Summary
 from llama_index_hybridmem.costs.report import wording
 from llama_index_hybridmem.costs.report.sections import Figure, Section, figures, headline, sections
-from llama_index_hybridmem.costs.summary import Summary
 
 TITLE = "What the queries cost, and where their time went"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from llama_index_hybridmem.costs.figures.spread import TOO_FEW, Spread
+from llama_index_hybridmem.costs.figures.summary import Summary
 from llama_index_hybridmem.costs.report import tables, wording
 from llama_index_hybridmem.costs.report.cost_plots import (
     cost_by_model,
@@ -25,8 +27,6 @@ from llama_index_hybridmem.costs.report.trouble_plots import (
     price_ages,
     tokens_by_source,
 )
-from llama_index_hybridmem.costs.spread import TOO_FEW, Spread
-from llama_index_hybridmem.costs.summary import Summary
 
 _ASKED_NOTHING = "No query was asked."
 

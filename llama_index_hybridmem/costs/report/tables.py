@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from llama_index_hybridmem.costs.groups import Group
-from llama_index_hybridmem.costs.model_use import PriceUsed
+from llama_index_hybridmem.costs.figures.groups import Group
+from llama_index_hybridmem.costs.figures.model_use import PriceUsed
+from llama_index_hybridmem.costs.figures.spread import TOO_FEW, Range, Spread
+from llama_index_hybridmem.costs.figures.summary import Account, Summary, Trouble
 from llama_index_hybridmem.costs.report import wording
 from llama_index_hybridmem.costs.report.names import model_name, route_name, tenant_name
-from llama_index_hybridmem.costs.spread import TOO_FEW, Range, Spread
-from llama_index_hybridmem.costs.summary import Account, Summary, Trouble
 
 STALE_DAYS = 180
 """A price read longer before the last trace is worth another look."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from llama_index_hybridmem.costs.groups import Group
+from llama_index_hybridmem.costs.figures.groups import Group
+from llama_index_hybridmem.costs.figures.spread import TOO_FEW, Spread
+from llama_index_hybridmem.costs.figures.summary import Summary
+from llama_index_hybridmem.costs.figures.waterfall import MODEL, NOT_RETRIEVAL, Bar, Waterfall
 from llama_index_hybridmem.costs.report import wording
 from llama_index_hybridmem.costs.report.drawing import WIDTH, Drawing
 from llama_index_hybridmem.costs.report.names import by_route, not_all, route_name
 from llama_index_hybridmem.costs.report.plots import Plot, plot
 from llama_index_hybridmem.costs.report.rows import STEP, Stack, draw_legend, stacks, ticks
-from llama_index_hybridmem.costs.spread import TOO_FEW, Spread
-from llama_index_hybridmem.costs.summary import Summary
-from llama_index_hybridmem.costs.waterfall import MODEL, NOT_RETRIEVAL, Bar, Waterfall
 
 _MOST = 9
 _MOST_WATERFALLS = 4

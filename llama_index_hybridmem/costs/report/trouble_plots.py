@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llama_index_hybridmem.costs.model_use import UNKNOWN, Counted, PriceUsed
+from llama_index_hybridmem.costs.figures.model_use import UNKNOWN, Counted, PriceUsed
+from llama_index_hybridmem.costs.figures.summary import Summary, Trouble
 from llama_index_hybridmem.costs.report import wording
 from llama_index_hybridmem.costs.report.names import by_route, not_all, route_name
 from llama_index_hybridmem.costs.report.plots import Plot, first, plot
 from llama_index_hybridmem.costs.report.rows import Row, Stack, bars, stacks
 from llama_index_hybridmem.costs.report.tables import STALE_DAYS, is_stale
-from llama_index_hybridmem.costs.summary import Summary, Trouble
 
 _MOST = 7
 _SOURCES = (("reported", "one"), ("extracted", "three"), ("estimated", "four"), (UNKNOWN, "five"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from llama_index_hybridmem.costs.money import Amount, exactly, rounded
+from llama_index_hybridmem.costs.prices.money import Amount, exactly, rounded
 from llama_index_hybridmem.errors import ConfigurationError
 
 _AMOUNTS = (

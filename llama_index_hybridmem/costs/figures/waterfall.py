@@ -1,0 +1,199 @@
+"""Where the seconds of queries went, stage by stage; pure, knows traces and nothing of what stages do."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from llama_index_hybridmem.costs.trace import QueryTrace, Stage
+
+NOT_RETRIEVAL = frozenset({"route", "prompt", "llm", "judge", "postprocess"})
+"""Every other stage is retrieval: embedding, the stores by whatever name, merging, reranking."""
+
+MODEL = frozenset({"llm"})
+"""The stage in which a language model writes."""
+
+_MOST_KEPT = 2_000  # queries of a route that its waterfall is drawn from; a fair sample of more
+_MIDDLE = (0.4, 0.6)
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """One stage over many queries.
+
+    Attributes:
+        name: the stage's.
+        n: queries that had it.
+        mean_s: mean wall seconds of those, without stages inside it.
+        share: of the wall time of all queries, 0 … 1. Stages that ran side by side are each counted in full, so shares
+            may add up to more than 1.
+        cpu_s: mean seconds of CPU of those that know it; None when none does.
+        calls: mean number of calls.
+    """
+
+    name: str
+    n: int
+    mean_s: float
+    share: float | None
+    cpu_s: float | None
+    calls: float
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How the wall time divides, each moment counted once; the three add up to 1.
+
+    Attributes:
+        retrieval: while the question was embedded, a store searched, results merged or reranked.
+        model: while a language model wrote, and nothing was retrieved.
+        rest: all other time: routing, prompts, waiting.
+    """
+
+    retrieval: float
+    model: float
+    rest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A stage in a waterfall: its mean start and length, in seconds, over the `n` queries that had it."""
+
+    name: str
+    start_s: float
+    length_s: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """The stages of the queries in the middle: those whose wall time lies between the 40th and the 60th percentile.
+
+    Attributes:
+        n: how many those are.
+        wall_s: their mean wall time.
+        first_token_s: their mean time to the first token; None when none was streamed.
+        bars: stages that at least half of them had, in the order of their start.
+    """
+
+    n: int
+    wall_s: float
+    first_token_s: float | None
+    bars: tuple[Bar, ...]
+
+
+@dataclass(slots=True)
+class _Sum:
+    n: int = 0
+    wall_s: float = 0.0
+    calls: int = 0
+    cpu_s: float = 0.0
+    with_cpu: int = 0
+
+
+@dataclass(slots=True)
+class _Kept:
+    wall_s: float
+    first_token_s: float | None
+    stages: tuple[Stage, ...]
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Adds up the stages of queries, one after the other."""
+
+    n: int = 0
+    wall_s: float = 0.0
+    retrieval_s: float = 0.0
+    model_s: float = 0.0
+    stages: dict[str, _Sum] = field(default_factory=dict)
+    kept: list[_Kept] = field(default_factory=list)
+    draw: random.Random = field(default_factory=lambda: random.Random("waterfall"))
+
+    def add(self, trace: QueryTrace) -> None:
+        """Count one."""
+        self.n += 1
+        self.wall_s += trace.wall_s
+        retrieval = covered((each for each in trace.stages if each.name not in NOT_RETRIEVAL), trace.wall_s)
+        busy = [each for each in trace.stages if each.name not in NOT_RETRIEVAL or each.name in MODEL]
+        self.retrieval_s += retrieval
+        self.model_s += covered(busy, trace.wall_s) - retrieval
+        for stage in trace.stages:
+            self._add_stage(stage)
+        self._keep(_Kept(trace.wall_s, trace.first_token_s, trace.stages))
+
+    def split(self) -> Split | None:
+        """Divide the time; None without any."""
+        if not self.wall_s:
+            return None
+        retrieval, model = self.retrieval_s / self.wall_s, self.model_s / self.wall_s
+        return Split(retrieval, model, max(0.0, 1 - retrieval - model))
+
+    def times(self) -> tuple[StageTime, ...]:
+        """Give every stage, the one that took most first."""
+        longest = sorted(self.stages.items(), key=lambda each: (-each[1].wall_s, each[0]))
+        return tuple(self._time(name, of_stage) for name, of_stage in longest)
+
+    def waterfall(self) -> Waterfall | None:
+        """Average the queries in the middle; None without queries, or without stages."""
+        ordered = sorted(self.kept, key=lambda each: each.wall_s)
+        low, high = (int(len(ordered) * edge) for edge in _MIDDLE)
+        middle = ordered[low : max(high, low + 1)]
+        bars = _bars(middle)
+        if not bars:
+            return None
+        first = [each.first_token_s for each in middle if each.first_token_s is not None]
+        wall_s = sum(each.wall_s for each in middle) / len(middle)
+        return Waterfall(len(middle), wall_s, sum(first) / len(first) if first else None, bars)
+
+    def _add_stage(self, stage: Stage) -> None:
+        of_stage = self.stages.setdefault(stage.name, _Sum())
+        of_stage.n += 1
+        of_stage.wall_s += stage.wall_s
+        of_stage.calls += stage.count
+        if stage.cpu_s is not None:
+            of_stage.cpu_s += stage.cpu_s
+            of_stage.with_cpu += 1
+
+    def _time(self, name: str, of_stage: _Sum) -> StageTime:
+        return StageTime(
+            name,
+            of_stage.n,
+            of_stage.wall_s / of_stage.n,
+            of_stage.wall_s / self.wall_s if self.wall_s else None,
+            of_stage.cpu_s / of_stage.with_cpu if of_stage.with_cpu else None,
+            of_stage.calls / of_stage.n,
+        )
+
+    def _keep(self, one: _Kept) -> None:
+        """Keep a fair sample (Vitter's algorithm R)."""
+        if len(self.kept) < _MOST_KEPT:
+            self.kept.append(one)
+        elif (place := self.draw.randrange(self.n)) < _MOST_KEPT:
+            self.kept[place] = one
+
+
+def covered(stages: Iterable[Stage], wall_s: float) -> float:
+    """Seconds in which at least one of the stages ran, as far as start and length tell; no more than the query took."""
+    seconds, upto = 0.0, 0.0
+    for start, end in sorted((each.started_s, each.started_s + each.wall_s) for each in stages):
+        seconds += max(0.0, min(end, wall_s) - max(start, upto))
+        upto = max(upto, end)
+    return seconds
+
+
+def _bars(middle: Sequence[_Kept]) -> tuple[Bar, ...]:
+    found: dict[str, list[Stage]] = {}
+    for each in middle:
+        for stage in each.stages:
+            found.setdefault(stage.name, []).append(stage)
+    bars = [
+        Bar(name, sum(each.started_s for each in stages) / len(stages), _mean_length(stages), len(stages))
+        for name, stages in found.items()
+        if 2 * len(stages) >= len(middle)
+    ]
+    return tuple(sorted(bars, key=lambda bar: (bar.start_s, bar.name)))
+
+
+def _mean_length(stages: Sequence[Stage]) -> float:
+    return sum(each.wall_s for each in stages) / len(stages)

@@ -1,0 +1,1 @@
+"""What a call costs, by whose word and of which day."""

@@ -1,0 +1,115 @@
+"""Token counts of a call that has ended: as reported, else taken from what the model returned, else estimated.
+
+Knows no queries and no prices, and never runs inside a call of the app: estimating takes time, and a tokenizer of
+Hugging Face refuses to be used by two threads at once, so a copy of it counts here.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from llama_index_hybridmem.costs.tokens.providers import HOW_TO_STREAM_USAGE, reports_usage_in_streams
+from llama_index_hybridmem.costs.tokens.usage import Usage, estimate_tokens, read_usage, tensor_usage
+from llama_index_hybridmem.costs.tracking.running import Call
+
+logger = logging.getLogger(__name__)
+
+Count = Callable[[str], int]
+
+MESSAGE_TOKENS = 4
+"""Of a chat message's frame, by OpenAI's own account of its chat format (cookbook, "How to count tokens")."""
+
+
+class Counter:
+    """Counts tokens.
+
+    Attributes:
+        silent: classes of models whose streams reported none, though they could.
+
+    Args:
+        tokenizer: text to tokens, where nobody reports counts; None takes the model's own where it has one, else a
+            token for every four bytes (`usage.estimate_tokens`).
+    """
+
+    def __init__(self, tokenizer: Callable[[str], Sequence[Any]] | None = None) -> None:
+        self._tokenizer = tokenizer
+        self._own: weakref.WeakKeyDictionary[Any, Count] = weakref.WeakKeyDictionary()
+        self.silent: set[str] = set()
+
+    def __call__(self, call: Call) -> Usage | None:
+        """The token counts of a call; None where nothing was written and nobody counted."""
+        reported = reported_usage(call.last)
+        if call.last is None or (reported is not None and call.status == "ok"):
+            return reported
+        if reported is None and call.streamed and call.status == "ok":
+            self._tell(call)
+        count, is_own = self._count(call.instance)
+        estimated = Usage(prompt_tokens(call.prompt, count), count(answer_text(call.last)), source="estimated")
+        if reported is not None:  # of a stream that broke off: a count of its beginning
+            return reported if reported.output >= estimated.output else replace(reported, output=estimated.output)
+        if is_own and _is_verbatim(call):
+            return tensor_usage(getattr(call.last, "raw", None), estimated.input) or estimated
+        return estimated
+
+    def settle(self, call: Call) -> None:
+        """Count a call's tokens now, and let its texts go."""
+        call.usage = self(call)
+        call.prompt = call.last = None
+
+    def _tell(self, call: Call) -> None:
+        """Say once of a model that its streams report no tokens, and what to do."""
+        if call.class_name not in self.silent and not reports_usage_in_streams(call.class_name):
+            self.silent.add(call.class_name)
+            logger.warning(
+                "streams of %s report no tokens, so they are estimated; to have them reported, make it with %s",
+                call.class_name,
+                HOW_TO_STREAM_USAGE,
+            )
+
+    def _count(self, model: Any) -> tuple[Count, bool]:
+        """What counts for a model, and whether it is the model's own tokenizer."""
+        if self._tokenizer is not None:
+            tokenizer = self._tokenizer
+            return lambda text: len(tokenizer(text)), False
+        own: Any = getattr(model, "_tokenizer", None)
+        if not hasattr(own, "encode"):
+            return estimate_tokens, False
+        if own not in self._own:
+            mine = copy.deepcopy(own)
+            self._own[own] = lambda text: len(mine.encode(text))
+        return self._own[own], True
+
+
+def _is_verbatim(call: Call) -> bool:
+    """Whether the model read the prompt as it stands, without a wrapper or system prompt of its own."""
+    wrappers = ("query_wrapper_prompt", "system_prompt", "completion_to_prompt")
+    return bool(call.options.get("formatted")) or not any(getattr(call.instance, name, None) for name in wrappers)
+
+
+def reported_usage(response: Any) -> Usage | None:
+    """What a response says of its own tokens; None where it says nothing."""
+    if response is None:
+        return None
+    extra = getattr(response, "additional_kwargs", None)
+    inner = getattr(getattr(response, "message", None), "additional_kwargs", None)
+    merged = {**(inner if isinstance(inner, Mapping) else {}), **(extra if isinstance(extra, Mapping) else {})}
+    return read_usage(getattr(response, "raw", None), merged)
+
+
+def prompt_tokens(prompt: Any, count: Count) -> int:
+    """Tokens of a text, or of chat messages with their frames."""
+    if isinstance(prompt, str):
+        return count(prompt)
+    return sum(MESSAGE_TOKENS + count(message.content or "") for message in prompt or ())
+
+
+def answer_text(response: Any) -> str:
+    """The text of a completion or a chat answer; its tool calls, which have no text, are left out."""
+    message = getattr(response, "message", None)
+    text = getattr(response, "text", None) if message is None else message.content
+    return text or ""

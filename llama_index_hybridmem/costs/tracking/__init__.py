@@ -1,0 +1,1 @@
+"""Queries followed while they run: spans, calls, streams."""
