@@ -109,6 +109,7 @@ GROUND = {
     "report",
     "statistics",
     "streaming",
+    "tags",
     "terms",
 }
 # Libraries that act on the world or read it; nothing pure has a use for them.

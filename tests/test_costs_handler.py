@@ -24,7 +24,7 @@ from llama_index.core.llms import ChatMessage, ChatResponse
 from llama_index.core.schema import NodeWithScore, TextNode
 from truthful import Native, Wrapped
 
-from llama_index_hybridmem import HybridRouterQueryEngine
+from llama_index_hybridmem import HybridRouterQueryEngine, tenant
 from llama_index_hybridmem.costs.exporting import Finished
 from llama_index_hybridmem.costs.handler import CostLatencyHandler
 from llama_index_hybridmem.errors import ConfigurationError
@@ -214,6 +214,14 @@ def test_tags_add_up_and_stay_inside(handler: CostLatencyHandler, index: VectorS
     assert (none.tenant, none.tags) == (None, {})
     with pytest.raises(ConfigurationError, match="phase"), handler.tags(phase="holiday"):
         pass
+
+
+def test_a_tenant_of_adapters_is_one_of_traces(handler: CostLatencyHandler, index: VectorStoreIndex) -> None:
+    """Who is served an adapter is who pays for the query."""
+    with tenant("acme"):
+        index.as_query_engine(llm=Native()).query("query 1")
+    index.as_query_engine(llm=Native()).query("query 2")
+    assert [trace.tenant for trace in handler.traces()] == ["acme", None]
 
 
 def test_what_is_ingested_is_no_query(handler: CostLatencyHandler) -> None:

@@ -22,6 +22,7 @@ from llama_index_instrumentation.span import active_span_id
 from pydantic import ConfigDict, Field
 
 from llama_index_hybridmem.branches import in_thread
+from llama_index_hybridmem.costs.bills.entry import checked_phase
 from llama_index_hybridmem.costs.exporting import Exporter
 from llama_index_hybridmem.costs.making import Maker
 from llama_index_hybridmem.costs.pipeline import Pipeline
@@ -29,9 +30,9 @@ from llama_index_hybridmem.costs.prices.book import PriceBook
 from llama_index_hybridmem.costs.tokens.counting import Counter
 from llama_index_hybridmem.costs.trace import QueryTrace
 from llama_index_hybridmem.costs.tracking.running import Running
-from llama_index_hybridmem.costs.tracking.tags import tagged
 from llama_index_hybridmem.costs.tracking.tracker import Tracker
 from llama_index_hybridmem.errors import ConfigurationError, told
+from llama_index_hybridmem.tags import tagged
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,12 @@ class CostLatencyHandler(BaseCallbackHandler):
 
         Args:
             **tags: text; None takes a tag of an outer block away.
+
+        Raises:
+            ConfigurationError: an unknown phase.
         """
+        if (phase := tags.get("phase")) is not None:
+            checked_phase(phase)
         return tagged(**tags)
 
     @contextmanager

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 
 from llama_index_hybridmem.errors import UnknownAdapterError, UnknownTenantError
 from llama_index_hybridmem.llms.adapters.names import BASE
+from llama_index_hybridmem.tags import tagged
 
 _TENANT: ContextVar[str | None] = ContextVar("hybridmem_tenant", default=None)
 
@@ -19,6 +20,8 @@ Tenants = Mapping[str, Sequence[str]]
 def tenant(name: str | None) -> Iterator[None]:
     """Serve a tenant within this block: every `LoraHuggingFaceLLM` with `tenants` takes the tenant's adapter.
 
+    The tenant is a tag of LlamaIndex's instrumentation, too, so traces of the block's queries name it.
+
     Set it where the request comes in. Threads and tasks that LlamaIndex starts inherit it; a thread pool of your own
     does not, unless it copies the context.
 
@@ -27,7 +30,8 @@ def tenant(name: str | None) -> Iterator[None]:
     """
     before = _TENANT.set(name)
     try:
-        yield
+        with tagged(tenant=name):
+            yield
     finally:
         _TENANT.reset(before)
 

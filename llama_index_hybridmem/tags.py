@@ -1,4 +1,4 @@
-"""Who and what a query was for, as tags of LlamaIndex's instrumentation; knows nobody who reads them."""
+"""Who and what a call is for, as tags of LlamaIndex's instrumentation; knows nobody who sets or reads them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from llama_index_instrumentation.dispatcher import active_instrument_tags
-
-from llama_index_hybridmem.costs.bills.entry import checked_phase
 
 
 @contextmanager
@@ -18,13 +16,8 @@ def tagged(**tags: str | None) -> Iterator[None]:
     context. (LlamaIndex's own ``instrument_tags`` replaces what was set outside.)
 
     Args:
-        **tags: ``tenant``, ``user``, ``run``, ``phase`` or any other name; None takes one away.
-
-    Raises:
-        ConfigurationError: an unknown phase.
+        **tags: by name; None takes one away.
     """
-    if (phase := tags.get("phase")) is not None:
-        checked_phase(phase)
     merged = {**active_instrument_tags.get(), **tags}
     token = active_instrument_tags.set({name: value for name, value in merged.items() if value is not None})
     try:
