@@ -184,7 +184,7 @@ def test_fifty_tasks_never_exceed_a_day(handler: CostLatencyHandler) -> None:
         return await asyncio.gather(*(guarded.aquery(f"query {n}") for n in range(50)), return_exceptions=True)
 
     answered = numbers_of(asyncio.run(ask()))
-    assert 10 <= len(answered) < 20
+    assert 20_000 // 1_900 <= len(answered) <= 20_000 // 1_100  # reserved, and used, by a call
     settled(budget, tokens(*answered), len(answered))
     assert budget.to_json()["refused"] == 50 - len(answered)
     assert sum(sum(trace.tokens()) for trace in handler.traces()) == tokens(*answered)
@@ -203,9 +203,8 @@ def test_sixteen_threads_never_exceed_a_day(handler: CostLatencyHandler) -> None
 
     with ThreadPoolExecutor(16) as pool:
         answered = numbers_of(list(pool.map(ask, range(60))))
-    assert 30 <= len(answered) <= 36
+    assert 40_000 // 1_900 <= len(answered) <= 40_000 // 1_100  # reserved, and used, by a call
     settled(budget, tokens(*answered), len(answered))
-    assert budget.spent() > 40_000 - 2 * 1600
 
 
 def test_streams_read_late_are_charged_when_they_are_read(handler: CostLatencyHandler) -> None:
@@ -292,7 +291,7 @@ def test_a_real_call_reserves_once(handler: CostLatencyHandler, kind: type[Wrapp
 
 @pytest.mark.parametrize("at_once", [False, True])
 def test_calls_inside_a_guarded_llm_count_each(handler: CostLatencyHandler, at_once: bool) -> None:
-    """Of three calls one takes over what was reserved for the LLM that makes them; the others reserve for themselves."""
+    """Of three calls one takes over what the LLM that makes them has reserved; the others reserve for themselves."""
     budget = Budget(handler, per_day=10_000, unit="tokens")
     llm = Asking(inner=budget.guard(Modest()), times=3, at_once=at_once)
     budget.guard(llm).complete("query 7")
@@ -306,7 +305,7 @@ def test_what_is_taken_over_is_as_large_as_the_larger_call(handler: CostLatencyH
     inner = budget.guard(Modest(watch=lambda: held.append(budget.to_json()["reserved"])))
     between = Asking(inner=inner, times=1, preface=preface)
     budget.guard(Asking(inner=between, times=1)).complete("query 7")
-    assert held == [str(128 + 507 + 1100 + len(repr({"formatted": True})) - len("{'formatted': }"))]
+    assert held == [str(128 + 507 + 1100 + len("True"))]  # formatted=True is an argument, too
     settled(budget, tokens(7), 1)
     small = Budget(handler, per_day=1_500, unit="tokens")
     with pytest.raises(BudgetExceededError) as caught:
@@ -533,7 +532,7 @@ def test_an_answer_of_nothing_is_not_free(handler: CostLatencyHandler) -> None:
 
 
 def test_tokens_in_a_tensor_are_counted(handler: CostLatencyHandler) -> None:
-    """LlamaIndex's HuggingFaceLLM gives the tokens of prompt and answer in one tensor; only the prompt's is estimated."""
+    """LlamaIndex's HuggingFaceLLM gives the tokens of prompt and answer in one tensor."""
 
     class Tensors(Modest):
         def _raw(self, prompt: str) -> dict[str, Any] | None:
@@ -550,8 +549,8 @@ def test_a_query_of_very_many_calls_is_exact(handler: CostLatencyHandler) -> Non
     llm = budget.guard(Modest())
     with handler.query():
         for number in range(110):
-            llm.complete(f"query {number}")
-    settled(budget, tokens(*range(110)), 110)
+            llm.complete(f"query {number % 10}")
+    settled(budget, 11 * tokens(*range(10)), 110)
 
 
 def test_tokens_that_nobody_reports_are_estimated(handler: CostLatencyHandler) -> None:
