@@ -6,7 +6,6 @@ one, and the way to the traces. What it does with them is elsewhere.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import uuid
@@ -15,11 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from llama_index.core.callbacks.base_handler import BaseCallbackHandler
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.span import active_span_id
-from pydantic import ConfigDict, Field
 
 from llama_index_hybridmem.branches import in_thread
 from llama_index_hybridmem.costs.bills.entry import checked_phase
@@ -29,12 +25,11 @@ from llama_index_hybridmem.costs.pipeline import Pipeline
 from llama_index_hybridmem.costs.prices.book import PriceBook
 from llama_index_hybridmem.costs.tokens.counting import Counter
 from llama_index_hybridmem.costs.trace import QueryTrace
+from llama_index_hybridmem.costs.tracking.listeners import Events, Faults, Spans
 from llama_index_hybridmem.costs.tracking.running import Running
 from llama_index_hybridmem.costs.tracking.tracker import Tracker
-from llama_index_hybridmem.errors import ConfigurationError, told
+from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.tags import tagged
-
-logger = logging.getLogger(__name__)
 
 
 class CostLatencyHandler(BaseCallbackHandler):
@@ -78,11 +73,10 @@ class CostLatencyHandler(BaseCallbackHandler):
             self._finished, self._pipeline.later, self._counter.settle, max_open=max_open, clock=clock
         )
         self.tracker.notes = self._pipeline.notes
-        self._faults = _Faults()
-        self._events = _Events(on=self.tracker.on_event, faults=self._faults)
-        self._spans = _Spans(tracker=self.tracker, faults=self._faults)
+        self._faults = Faults()
+        self._events = Events(on=self.tracker.on_event, faults=self._faults)
+        self._spans = Spans(tracker=self.tracker, faults=self._faults)
         self._lock = threading.Lock()
-        self._installed = 0
         self._by_callback = False
         self._seen_by_callback: set[str] = set()
 
@@ -251,83 +245,3 @@ class CostLatencyHandler(BaseCallbackHandler):
             self.tracker.adopt(span)
             if (query := self.tracker.queries.at(span)) is not None:
                 self._seen_by_callback.add(query.id)
-
-
-class _Faults:
-    """Counts what goes wrong in our own handlers, since LlamaIndex swallows it."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.last: str | None = None
-
-    def add(self, error: Exception) -> None:
-        if not self.count:
-            logger.warning("a query is not fully measured: a fault in CostLatencyHandler", exc_info=True)
-        self.count += 1
-        self.last = told(error)
-
-
-class _Events(BaseEventHandler):
-    """What LlamaIndex tells of events; plain fields, which pydantic reads fast."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-    on: dict[type, Callable[[Any], None]]
-    faults: _Faults
-
-    @classmethod
-    def class_name(cls) -> str:
-        return "CostLatencyHandler.events"
-
-    def handle(self, event: Any, **kwargs: Any) -> None:
-        step = self.on.get(type(event))
-        if step is not None:
-            try:
-                step(event)
-            except Exception as error:  # noqa: BLE001 - counted, since LlamaIndex would swallow it
-                self.faults.add(error)
-
-
-class _Spans(BaseSpanHandler[Any]):
-    """What LlamaIndex tells of spans."""
-
-    tracker: Tracker = Field(exclude=True, repr=False)
-    faults: _Faults
-
-    def __init__(self, tracker: Tracker, faults: _Faults) -> None:
-        super(BaseSpanHandler, self).__init__(tracker=tracker, faults=faults)
-        self._lock = None
-
-    @classmethod
-    def class_name(cls) -> str:
-        return "CostLatencyHandler.spans"
-
-    def span_enter(
-        self, id_: str, bound_args: Any, instance: Any = None, parent_id: str | None = None, tags: Any = None, **_: Any
-    ) -> None:
-        try:
-            self.tracker.enter(id_, bound_args, instance, parent_id, tags)
-        except Exception as error:  # noqa: BLE001 - counted, since LlamaIndex would swallow it
-            self.faults.add(error)
-
-    def span_exit(self, id_: str, bound_args: Any, instance: Any = None, result: Any = None, **_: Any) -> None:
-        try:
-            self.tracker.leave(id_, result, None, bound_args)
-        except Exception as error:  # noqa: BLE001 - counted, since LlamaIndex would swallow it
-            self.faults.add(error)
-
-    def span_drop(
-        self, id_: str, bound_args: Any, instance: Any = None, err: BaseException | None = None, **_: Any
-    ) -> None:
-        try:
-            self.tracker.leave(id_, None, err or RuntimeError("dropped"), bound_args)
-        except Exception as error:  # noqa: BLE001 - counted, since LlamaIndex would swallow it
-            self.faults.add(error)
-
-    def new_span(self, *_: Any, **__: Any) -> None:
-        return None
-
-    def prepare_to_exit_span(self, *_: Any, **__: Any) -> None:
-        return None
-
-    def prepare_to_drop_span(self, *_: Any, **__: Any) -> None:
-        return None

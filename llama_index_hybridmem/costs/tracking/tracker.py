@@ -90,7 +90,7 @@ class Tracker:
         if span is None:
             return
         query = span.query
-        if query.embedding and error is not None:
+        if error is not None and query.embedding:
             self._calls.embedding_failed(query, id_)
         if span.id == id_:
             self._left(span, result, error, arguments)
