@@ -117,7 +117,7 @@ def test_a_refusal_says_why_and_changes_nothing() -> None:
     under_way = books.reserve(Decimal("0.50"), "acme")
     before = books.to_json()
     with pytest.raises(
-        BudgetExceededError, match=r"tenant 'acme' today is 1\.00 USD: 0\.30 are spent, 0\.50"
+        BudgetExceededError, match=r"tenant 'acme' today is 1 USD: 0\.3 are spent, 0\.5 reserved"
     ) as caught:
         books.reserve(Decimal("0.21"), "acme")
     error = caught.value
@@ -217,7 +217,7 @@ def test_it_is_told_as_json() -> None:
     assert said == {
         "unit": "USD",
         "day": "2026-11-21",
-        "limits": {"query": None, "tenant": "1.50", "day": "9"},
+        "limits": {"query": None, "tenant": "1.5", "day": "9"},
         "spent": "0.123456789012",
         "reserved": "0.25",
         "tenants": [

@@ -39,20 +39,24 @@ class BudgetExceededError(BudgetError):
         tenant: whose limit it is, where it is a tenant's; None for calls without one.
     """
 
-    def __init__(self, account: Account, needed: Decimal, unit: str) -> None:
-        self.limit = account.name
-        self.limit_value = account.limit
-        self.spent = account.spent
-        self.reserved = account.reserved
-        self.needed = needed
-        self.unit = unit
-        self.tenant = account.tenant
-        tenant = "queries without a tenant" if account.tenant is None else f"tenant {account.tenant!r}"
-        whose = {"query": "this query", "tenant": f"{tenant} today", "day": "today"}[account.name]
+    def __init__(
+        self,
+        limit: str,
+        limit_value: Decimal,
+        spent: Decimal,
+        reserved: Decimal,
+        needed: Decimal,
+        unit: str,
+        tenant: str | None = None,
+    ) -> None:
+        self.limit, self.limit_value, self.unit, self.tenant = limit, limit_value, unit, tenant
+        self.spent, self.reserved, self.needed = spent, reserved, needed
+        whose = "queries without a tenant" if tenant is None else f"tenant {tenant!r}"
+        within = {"query": "this query", "tenant": f"{whose} today", "day": "today"}[limit]
+        amounts = [f"{amount.normalize():f}" for amount in (limit_value, spent, reserved, needed)]
         super().__init__(
-            f"the limit for {whose} is {_text(account.limit)} {unit}: {_text(account.spent)} are spent, "
-            f"{_text(account.reserved)} reserved for calls under way, and this call may need {_text(needed)}; "
-            "a smaller prompt or max_tokens needs less"
+            "the limit for {} is {} {}: {} are spent, {} reserved for calls under way, and this call may need {}; "
+            "a smaller prompt or max_tokens needs less".format(within, amounts[0], unit, *amounts[1:])
         )
 
 
@@ -117,10 +121,6 @@ class Account:
     def left(self) -> Decimal | None:
         """What may still be reserved; None without a limit."""
         return None if self.limit is None else max(self.limit - self.spent - self.reserved, Decimal(0))
-
-    def has_room(self, amount: Decimal) -> bool:
-        """Whether so much more keeps within the limit."""
-        return self.limit is None or self.spent + self.reserved + amount <= self.limit
 
     def reached(self, shares: Sequence[float]) -> Iterator[tuple[float, Decimal]]:
         """Give the shares, in ascending order, that are reached and were not before, with the limit."""
@@ -222,9 +222,10 @@ class Ledger:
         if more <= 0:
             return
         for account in reservation.accounts:
-            if not account.has_room(more):
+            if account.limit is not None and account.limit < account.spent + account.reserved + more:
                 self.refused += 1
-                raise BudgetExceededError(account, more, self.limits.unit)
+                so_far = (account.name, account.limit, account.spent, account.reserved)
+                raise BudgetExceededError(*so_far, more, self.limits.unit, account.tenant)
         for account in reservation.accounts:
             account.reserved += more
         reservation.amount = amount
@@ -290,4 +291,4 @@ class Ledger:
 
 def _text(amount: Decimal | None) -> str | None:
     """Without an exponent, which sums that come to nothing print with."""
-    return None if amount is None else format(amount, "f") if amount else "0"
+    return None if amount is None else f"{amount.normalize():f}"
