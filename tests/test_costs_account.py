@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from llama_index_hybridmem.costs.account import Account, BudgetError, BudgetExceededError, Ledger, Limits, Reservation
+from llama_index_hybridmem.costs.account import Account, Accounts, BudgetError, BudgetExceededError, Limits, Reservation
 from llama_index_hybridmem.errors import HybridMemoryError
 
 TODAY = date(2026, 11, 21)
@@ -22,9 +22,9 @@ AMOUNT = st.integers(0, 60).map(lambda cents: Decimal(cents) / 100)
 LIMIT = st.none() | st.integers(1, 300).map(lambda cents: Decimal(cents) / 100)
 
 
-def ledger(shares: tuple[float, ...] = (), **limits: str) -> Ledger:
-    """A ledger of today, in USD."""
-    made = Ledger(Limits("USD", **{name: Decimal(limit) for name, limit in limits.items()}), shares)
+def accounts(shares: tuple[float, ...] = (), **limits: str) -> Accounts:
+    """Accounts of today, in USD."""
+    made = Accounts(Limits("USD", **{name: Decimal(limit) for name, limit in limits.items()}), shares)
     made.turn(TODAY)
     return made
 
@@ -35,7 +35,7 @@ class AnyOrder(RuleBasedStateMachine):
     @initialize(query=LIMIT, tenant=LIMIT, day=LIMIT)
     def begin(self, query: Decimal | None, tenant: Decimal | None, day: Decimal | None) -> None:
         """A budget with any of the limits."""
-        self.books = Ledger(Limits("USD", query, tenant, day))
+        self.books = Accounts(Limits("USD", query, tenant, day))
         self.books.turn(TODAY)
         self.queries = [Account("query", query) for _ in range(4)]
         self.accounts = list(self.queries)
@@ -102,7 +102,7 @@ TestAnyOrder = AnyOrder.TestCase
 @given(st.lists(st.tuples(AMOUNT, AMOUNT), max_size=20))
 def test_what_was_not_reserved_is_counted(pairs: list[tuple[Decimal, Decimal]]) -> None:
     """A call that costs more than it reserved is charged in full, and counted with the excess."""
-    books = ledger(day="1000")
+    books = accounts(day="1000")
     for reserved, cost in pairs:
         books.settle(books.reserve(reserved), cost, 0.0)
     assert books.everybody.spent == sum((cost for _, cost in pairs), Decimal(0))
@@ -112,7 +112,7 @@ def test_what_was_not_reserved_is_counted(pairs: list[tuple[Decimal, Decimal]]) 
 
 def test_a_refusal_says_why_and_changes_nothing() -> None:
     """The error holds the limit that lacks, and the accounts are as they were."""
-    books = ledger(tenant="1.00", day="5")
+    books = accounts(tenant="1.00", day="5")
     books.settle(books.reserve(Decimal("0.40"), "acme"), Decimal("0.30"), 0.0)
     under_way = books.reserve(Decimal("0.50"), "acme")
     before = books.to_json()
@@ -142,7 +142,7 @@ def test_the_error_is_none_that_llamaindex_swallows() -> None:
 
 def test_a_limit_may_be_spent_to_the_last_digit() -> None:
     """Equal to the limit is within it; a millionth of a millionth more is not."""
-    books = ledger(day="0.3")
+    books = accounts(day="0.3")
     for _ in range(3):
         books.settle(books.reserve(Decimal("0.1")), Decimal("0.1"), 0.0)
     assert books.everybody.left == 0
@@ -152,7 +152,7 @@ def test_a_limit_may_be_spent_to_the_last_digit() -> None:
 
 def test_a_call_settles_once() -> None:
     """A second end changes nothing, whatever it says."""
-    books = ledger(day="1")
+    books = accounts(day="1")
     reservation = books.reserve(Decimal("0.5"))
     books.settle(reservation, Decimal("0.2"), 0.0)
     assert books.settle(reservation, Decimal("0.9"), 0.0) == []
@@ -161,14 +161,14 @@ def test_a_call_settles_once() -> None:
 
 def test_a_cost_that_nobody_knows_is_what_was_reserved() -> None:
     """Unknown is never 0."""
-    books = ledger(day="1")
+    books = accounts(day="1")
     books.settle(books.reserve(Decimal("0.5")), None, 0.0)
     assert (books.everybody.spent, books.unknown, books.overdrawn) == (Decimal("0.5"), 1, 0)
 
 
 def test_a_new_day_begins_with_nothing_spent() -> None:
     """What began yesterday is charged to yesterday; a clock that is set back brings no old account back."""
-    books = ledger(tenant="1", day="1")
+    books = accounts(tenant="1", day="1")
     late = books.reserve(Decimal("0.9"), "acme")
     books.turn(TODAY + timedelta(days=1))
     fresh = books.reserve(Decimal("1"), "acme")
@@ -184,7 +184,7 @@ def test_a_new_day_begins_with_nothing_spent() -> None:
 
 def test_shares_alert_once_in_order() -> None:
     """Each share alerts once for each account; one step may reach several."""
-    books = ledger((0.5, 0.8), tenant="1", day="4")
+    books = accounts((0.5, 0.8), tenant="1", day="4")
     first = books.settle(books.reserve(Decimal("0.9"), "acme"), Decimal("0.85"), 7.0)
     assert [(each.limit, each.tenant, each.share, each.spent, each.at) for each in first] == [
         ("tenant", "acme", 0.5, Decimal("0.85"), 7.0),
@@ -201,7 +201,7 @@ def test_shares_alert_once_in_order() -> None:
 
 def test_what_was_spent_before_does_not_alert_again() -> None:
     """A restart counts what was spent, and is silent about shares that were reached then."""
-    books = ledger((0.5, 0.8), tenant="1", day="1")
+    books = accounts((0.5, 0.8), tenant="1", day="1")
     books.restore(Decimal("0.6"), "acme")
     alerts = books.settle(books.reserve(Decimal("0.3"), "acme"), Decimal("0.3"), 0.0)
     assert [(each.limit, each.share) for each in alerts] == [("tenant", 0.8), ("day", 0.8)]
@@ -210,7 +210,7 @@ def test_what_was_spent_before_does_not_alert_again() -> None:
 
 def test_it_is_told_as_json() -> None:
     """Amounts are texts, to the last digit; a missing limit is null."""
-    books = ledger(tenant="1.50", day="9")
+    books = accounts(tenant="1.50", day="9")
     books.settle(books.reserve(Decimal("0.5"), "acme"), Decimal("0.123456789012"), 0.0)
     books.reserve(Decimal("0.25"))
     said = json.loads(json.dumps(books.to_json()))

@@ -867,7 +867,7 @@ def test_a_restart_says_what_it_cannot_count(handler: CostLatencyHandler, caplog
 
 
 def test_alerts_come_once(handler: CostLatencyHandler) -> None:
-    """Once for each share, account and day, and outside of the ledger: who is told may ask the budget."""
+    """Once for each share, account and day, and outside of the accounts: who is told may ask the budget."""
     told: list[tuple[Alert, Decimal]] = []
     now = [NOON]
     budget = Budget(
@@ -909,8 +909,8 @@ def test_an_alert_that_fails_breaks_nothing(handler: CostLatencyHandler, caplog:
 # -- robust --------------------------------------------------------------------------------------------------------
 
 
-def test_the_garbage_collector_may_settle_amid_the_ledger(handler: CostLatencyHandler) -> None:
-    """A stream that is closed while its own thread has the ledger waits for nothing, and is counted afterwards."""
+def test_the_garbage_collector_may_settle_amid_the_accounts(handler: CostLatencyHandler) -> None:
+    """A stream that is closed while its own thread has the accounts waits for nothing, and is counted afterwards."""
     alerts: list[Alert] = []
     budget = Budget(handler, per_day=3_000, unit="tokens", alert_at=(0.001,), on_alert=alerts.append)
     stream = budget.guard(Modest()).stream_complete("query 7")

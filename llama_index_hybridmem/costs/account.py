@@ -150,8 +150,8 @@ class Reservation:
         self.open = True
 
 
-class Ledger:
-    """The accounts of one budget. Threads that share it take turns.
+class Accounts:
+    """All accounts of one budget. Threads take turns with them.
 
     A call counts for the day on which it began, and so do its alerts; the accounts of a day go with it, and that of a
     query with the query. A clock that is set back does not bring yesterday's accounts back.
@@ -260,7 +260,7 @@ class Ledger:
         ]
 
     def restore(self, amount: Decimal, tenant: str | None) -> None:
-        """Spend what was spent today before this ledger began; alerts that it would have set off are not repeated."""
+        """Spend what was spent today before a restart; alerts that it set off are not repeated."""
         accounts = [self.everybody, *([self.tenant(tenant)] if self.limits.tenant is not None else [])]
         for account in accounts:
             account.spent += amount

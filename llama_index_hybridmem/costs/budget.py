@@ -19,10 +19,10 @@ from llama_index_instrumentation.span import active_span_id
 
 from llama_index_hybridmem.costs.account import (
     Account,
+    Accounts,
     Alert,
     BudgetError,
     BudgetExceededError,
-    Ledger,
     Limits,
     Reservation,
 )
@@ -99,7 +99,7 @@ class Budget:
                 raise ConfigurationError(f"alert_at: {share} is no share of a limit; give numbers above 0, up to 1")
         self._pricing = Pricing(handler.prices, unit, output_tokens, seconds, media_tokens)
         self._limits = Limits(unit, *limits)
-        self._books = Books(Ledger(self._limits, sorted(set(alert_at))), lambda: self._now().date(), on_alert)
+        self._books = Books(Accounts(self._limits, sorted(set(alert_at))), lambda: self._now().date(), on_alert)
         self._handler, self._clock = handler, clock
         self._currency = handler.prices.currency
         self._faults = 0
@@ -159,8 +159,8 @@ class Budget:
         Raises:
             ConfigurationError: a tenant, where tenants have no limit: nothing is kept of them then.
         """
-        with self._books.open() as ledger:
-            return (ledger.everybody if tenant is None else self._of(tenant, ledger)).spent
+        with self._books.open() as accounts:
+            return (accounts.everybody if tenant is None else self._of(tenant, accounts)).spent
 
     def remaining(self, tenant: str | None = None) -> Decimal | None:
         """Give what may still be reserved today, by a tenant or, for None, by everybody; None without such a limit.
@@ -168,9 +168,9 @@ class Budget:
         Raises:
             ConfigurationError: see `spent`.
         """
-        with self._books.open() as ledger:
-            accounts = [ledger.everybody, *([] if tenant is None else [self._of(tenant, ledger)])]
-            return min((account.left for account in accounts if account.left is not None), default=None)
+        with self._books.open() as accounts:
+            both = [accounts.everybody, *([] if tenant is None else [self._of(tenant, accounts)])]
+            return min((account.left for account in both if account.left is not None), default=None)
 
     def to_json(self) -> dict[str, Any]:
         """Say how it stands, JSON-safe, with amounts as texts.
@@ -180,8 +180,8 @@ class Budget:
             open (under way), refused, overdrawn (calls that cost more than was reserved), excess (by how much),
             unknown (calls charged as reserved, for nobody knows their cost), alerts_failed, faults.
         """
-        with self._books.open() as ledger:
-            return {**ledger.to_json(), "alerts_failed": self._books.alerts_failed, "faults": self._faults}
+        with self._books.open() as accounts:
+            return {**accounts.to_json(), "alerts_failed": self._books.alerts_failed, "faults": self._faults}
 
     def resume(self, traces: Iterable[QueryTrace]) -> int:
         """Count what was spent today before a restart; once, before the first call.
@@ -206,22 +206,22 @@ class Budget:
 
     def _resume(self, trace: QueryTrace) -> int:
         unknown = 0
-        with self._books.open() as ledger:
+        with self._books.open() as accounts:
             for call in trace.calls:
                 at = datetime.fromtimestamp(trace.started + call.started_s, timezone.utc)
-                if call.kind != "llm" or at.date() != ledger.day:
+                if call.kind != "llm" or at.date() != accounts.day:
                     continue
                 cost = self._pricing.restored(call, at)
                 if cost is None:
                     unknown += 1
                 else:
-                    ledger.restore(cost, trace.tenant)
+                    accounts.restore(cost, trace.tenant)
         return unknown
 
-    def _of(self, tenant: str, ledger: Ledger) -> Account:
+    def _of(self, tenant: str, accounts: Accounts) -> Account:
         if self._limits.tenant is None:
             raise ConfigurationError("this budget has no limit for tenants; give it per_tenant")
-        return ledger.tenants.get(tenant) or Account("tenant", self._limits.tenant, tenant)
+        return accounts.tenants.get(tenant) or Account("tenant", self._limits.tenant, tenant)
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
@@ -245,16 +245,16 @@ class Budget:
     def _reserve(self, call: Call) -> Hold:
         most = self._pricing.most(call, self._now())
         query, tenant = call.query, call.query.tags.get("tenant")
-        with self._books.open() as ledger:
+        with self._books.open() as accounts:
             outer = hold_around(call, self)
             if outer is not None and outer.reservation is not None:
-                ledger.grow(outer.reservation, most)
+                accounts.grow(outer.reservation, most)
                 reservation, outer.reservation = outer.reservation, None
             else:
                 own = None
                 if self._limits.query is not None:
                     own = query.spent_by_budget.setdefault(self, Account("query", self._limits.query))
-                reservation = ledger.reserve(most, None if tenant is None else str(tenant), own)
+                reservation = accounts.reserve(most, None if tenant is None else str(tenant), own)
             hold = call.on_end = Hold(self, self._end, reservation, call.on_end)
         return hold
 

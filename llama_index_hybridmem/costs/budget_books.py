@@ -1,4 +1,4 @@
-"""A budget's ledger for many threads, and for the garbage collector; knows no calls and no prices."""
+"""A budget's accounts for many threads, and for the garbage collector; knows no calls and no prices."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 
-from llama_index_hybridmem.costs.account import Alert, Ledger, Reservation
+from llama_index_hybridmem.costs.account import Accounts, Alert, Reservation
 
 logger = logging.getLogger(__name__)
 
 
 class Books:
-    """Gives the ledger to one thread at a time, and tells of alerts when nobody has it.
+    """Gives the accounts to one thread at a time, and tells of alerts when nobody has them.
 
-    A call may end because the garbage collector closes a forgotten stream, in the midst of anything, and of the
-    ledger's own arithmetic too. So settling never waits: it leaves a note, and counts the notes unless somebody has the
-    ledger, who counts them when done.
+    A call may end because the garbage collector closes a forgotten stream, in the midst of anything, the
+    accounts' own arithmetic included. So settling never waits: it leaves a note, and counts the notes unless somebody
+    has the accounts, who counts them when done.
 
     Args:
-        ledger: nobody else uses it.
+        accounts: nobody else uses them.
         today: gives the day.
         on_alert: may use the books; what it raises is logged once and counted. None for nobody.
 
@@ -31,8 +31,8 @@ class Books:
         alerts_failed: how often it raised.
     """
 
-    def __init__(self, ledger: Ledger, today: Callable[[], date], on_alert: Callable[[Alert], None] | None) -> None:
-        self._ledger, self._today, self._on_alert = ledger, today, on_alert
+    def __init__(self, accounts: Accounts, today: Callable[[], date], on_alert: Callable[[Alert], None] | None) -> None:
+        self._accounts, self._today, self._on_alert = accounts, today, on_alert
         self._lock = threading.Lock()
         self._notes: deque[tuple[Reservation, Decimal | None, float]] = deque()
         self._alerts: deque[Alert] = deque()
@@ -40,18 +40,18 @@ class Books:
         self.alerts_failed = 0
 
     @contextmanager
-    def open(self) -> Iterator[Ledger]:
-        """Give the ledger as of now."""
+    def open(self) -> Iterator[Accounts]:
+        """Give the accounts as of now."""
         try:
             with self._lock:
                 self._count()
-                self._ledger.turn(self._today())
-                yield self._ledger
+                self._accounts.turn(self._today())
+                yield self._accounts
         finally:
             self._catch_up()
 
     def settle(self, reservation: Reservation, cost: Decimal | None, at: float) -> None:
-        """Settle a call, see `Ledger.settle`; never waits."""
+        """Settle a call, see `Accounts.settle`; never waits."""
         self._notes.append((reservation, cost, at))
         self._catch_up()
 
@@ -65,10 +65,10 @@ class Books:
 
     def _count(self) -> None:
         while self._notes:
-            self._alerts.extend(self._ledger.settle(*self._notes.popleft()))
+            self._alerts.extend(self._accounts.settle(*self._notes.popleft()))
 
     def _tell(self) -> None:
-        if self._ledger.overdrawn and not self._has_warned:
+        if self._accounts.overdrawn and not self._has_warned:
             self._has_warned = True
             logger.warning("a call cost more than was reserved for it; Budget.to_json() counts such calls")
         while self._alerts:
