@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .chat_engine import HybridChatEngine
     from .costs.audit.log import AuditLog
     from .costs.bills.ledger import Ledger
-    from .costs.budget import Budget
+    from .costs.budgets.budget import Budget
     from .costs.exporters.jsonl import JsonlTraces
     from .costs.exporters.otel import OpenTelemetryTraces
     from .costs.exporters.prometheus import PrometheusMetrics
@@ -96,7 +96,7 @@ _HOMES = {
     "AuditLog": "costs.audit.log",
     "Bm25Encoder": "vector.sparse",
     "Bolt": "graph.stores.bolt",
-    "Budget": "costs.budget",
+    "Budget": "costs.budgets.budget",
     "CostLatencyHandler": "costs.handler",
     "CypherRetriever": "graph.text_to_cypher",
     "EntityGraphRetriever": "graph.retriever",

@@ -32,6 +32,8 @@ HybridMemoryError
 │   ├── EngineClosedError                     the engine was used after close()
 │   ├── CancelledGenerationError              somebody cancelled the request
 │   └── RemoteModelError                      a model server refused, or failed the conformance probe
+├── BudgetError                               a call was not made because its budget could not allow it
+│   └── BudgetExceededError                   it could have exceeded a limit
 └── NotInSourcesError                         the sources do not answer (only under ``no_answer="raise"``)
 """
 
@@ -39,6 +41,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 
 DISTRIBUTION = "llama-index-hybridmem"
@@ -329,6 +332,48 @@ class CancelledGenerationError(GenerationError):
 
 class RemoteModelError(GenerationError):
     """A model server refused a request of ours, or failed the conformance probe."""
+
+
+class BudgetError(HybridMemoryError):
+    """A call was not made because its budget could not allow it.
+
+    On purpose no `ValueError`: LlamaIndex's refine loop takes one for a bad answer of the model, and a query engine
+    would say "Empty Response" in its place.
+    """
+
+
+class BudgetExceededError(BudgetError):
+    """A call was not made because it could have exceeded a limit.
+
+    Attributes:
+        limit: which one, ``query``, ``tenant`` or ``day``.
+        limit_value: what it allows.
+        spent: so far, within it.
+        reserved: for calls under way.
+        needed: the most that this call can cost.
+        unit: of the amounts.
+        tenant: whose limit it is, where it is a tenant's; None for calls without one.
+    """
+
+    def __init__(
+        self,
+        limit: str,
+        limit_value: Decimal,
+        spent: Decimal,
+        reserved: Decimal,
+        needed: Decimal,
+        unit: str,
+        tenant: str | None = None,
+    ) -> None:
+        self.limit, self.limit_value, self.unit, self.tenant = limit, limit_value, unit, tenant
+        self.spent, self.reserved, self.needed = spent, reserved, needed
+        whose = "queries without a tenant" if tenant is None else f"tenant {tenant!r}"
+        within = {"query": "this query", "tenant": f"{whose} today", "day": "today"}[limit]
+        amounts = [f"{amount.normalize():f}" for amount in (limit_value, spent, reserved, needed)]
+        super().__init__(
+            "the limit for {} is {} {}: {} are spent, {} reserved for calls under way, and this call may need {}; "
+            "a smaller prompt or max_tokens needs less".format(within, amounts[0], unit, *amounts[1:])
+        )
 
 
 class NotInSourcesError(HybridMemoryError):

@@ -23,6 +23,7 @@ PURE = {
     "costs.audit.redaction",
     "costs.audit.verify",
     "costs.bills.entry",
+    "costs.budgets.account",
     "costs.bills.sharing",
     "costs.exporters.genai_names",
     "costs.exporters.genai_spans",

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from llama_index_hybridmem.costs.account import Account, Accounts, BudgetError, BudgetExceededError, Limits, Reservation
-from llama_index_hybridmem.errors import HybridMemoryError
+from llama_index_hybridmem.costs.budgets.account import Account, Accounts, Limits, Reservation
+from llama_index_hybridmem.errors import BudgetError, BudgetExceededError, HybridMemoryError
 
 TODAY = date(2026, 11, 21)
 AMOUNT = st.integers(0, 60).map(lambda cents: Decimal(cents) / 100)

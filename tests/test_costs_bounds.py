@@ -12,7 +12,7 @@ from llama_index.core.llms import ChatMessage, ImageBlock, MockLLM, TextBlock
 from llama_index.core.utils import get_tokenizer
 from pydantic import BaseModel
 
-from llama_index_hybridmem.costs.bounds import FRAME, PROMPT_FRAME, TOOLS_FRAME, most_input, most_output
+from llama_index_hybridmem.costs.budgets.bounds import FRAME, PROMPT_FRAME, TOOLS_FRAME, most_input, most_output
 
 PLAIN = MockLLM()
 TOKENIZE = get_tokenizer()  # tiktoken's, of GPT-3.5 and GPT-4; LlamaIndex brings it along

@@ -31,12 +31,12 @@ from llama_index_instrumentation.span import active_span_id
 from pydantic import PrivateAttr
 from truthful import Native, Wrapped, number_in
 
-from llama_index_hybridmem.costs.account import Account
-from llama_index_hybridmem.costs.budget import Alert, Budget, BudgetError, BudgetExceededError
+from llama_index_hybridmem.costs.budgets.account import Account, Alert
+from llama_index_hybridmem.costs.budgets.budget import Budget
 from llama_index_hybridmem.costs.handler import CostLatencyHandler
 from llama_index_hybridmem.costs.prices.book import PriceBook
 from llama_index_hybridmem.costs.prices.row import HOUR, INPUT, OUTPUT, WRITTEN, PriceRow
-from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.errors import BudgetError, BudgetExceededError, ConfigurationError
 
 DAY_S = 86_400
 NOON = datetime(2026, 11, 21, 12, tzinfo=timezone.utc).timestamp()
@@ -245,7 +245,7 @@ class Watched(Account):
 
 def test_nothing_is_kept_of_finished_queries(handler: CostLatencyHandler, monkeypatch: pytest.MonkeyPatch) -> None:
     """After any number of queries there is no account of a query left."""
-    monkeypatch.setattr("llama_index_hybridmem.costs.budget.Account", Watched)
+    monkeypatch.setattr("llama_index_hybridmem.costs.budgets.budget.Account", Watched)
     budget = Budget(handler, per_query=5_000, unit="tokens")
     guarded = engine(budget.guard(Modest(watch=lambda: seen.append(len(Watched.alive)))))
     seen: list[int] = []

@@ -19,7 +19,7 @@ from llama_index.core import Document, MockEmbedding, QueryBundle, VectorStoreIn
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.instrumentation.events.embedding import EmbeddingEndEvent, EmbeddingStartEvent
 from llama_index.core.instrumentation.events.exception import ExceptionEvent
-from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent
+from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent, LLMCompletionStartEvent
 from llama_index.core.llms import ChatMessage, ChatResponse
 from llama_index.core.schema import NodeWithScore, TextNode
 from truthful import Native, Wrapped
@@ -257,6 +257,56 @@ def test_a_handler_that_is_gone_leaves_no_thread(index: VectorStoreIndex) -> Non
     gc.collect()
     thread.join(5)
     assert not thread.is_alive()
+
+
+def test_the_collector_may_close_a_stream_at_any_moment(handler: CostLatencyHandler) -> None:
+    """Also on a thread that is counting just then: that thread does not wait for itself."""
+
+    def collect() -> None:
+        stream: Any = Native().stream_complete("query 1")
+        next(stream)
+        cycle: list[Any] = [stream]
+        cycle.append(cycle)
+        del stream, cycle
+        with handler.tracker.queries.lock:
+            gc.collect()
+
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [trace.status for trace in handler.traces()] == ["abandoned"]
+
+
+def test_whoever_waits_for_a_calls_end_may_fail(handler: CostLatencyHandler, index: VectorStoreIndex) -> None:
+    """The query is closed all the same, and the fault counted."""
+    began = handler._events.on[LLMCompletionStartEvent]
+
+    def guarded(event: Any) -> None:
+        def fail(call: Any) -> None:
+            raise OSError("no room")
+
+        began(event)
+        handler.tracker.queries.call_at(event.span_id).on_end = fail  # type: ignore[union-attr]  # it has just begun
+
+    handler._events.on[LLMCompletionStartEvent] = guarded
+    index.as_query_engine(llm=Native()).query("query 1")
+    assert [trace.status for trace in handler.traces()] == ["ok"]
+    assert (handler.health()["open"], handler.health()["last_fault"]) == (0, "OSError: no room")
+
+
+def test_nothing_is_fetched_to_estimate_tokens(handler: CostLatencyHandler) -> None:
+    """A model whose tokenizer is a property, which fetches one from the network, is not asked for it."""
+
+    class Fetching(Native):
+        @property
+        def _tokenizer(self) -> Any:
+            raise ConnectionError("no network")
+
+    list(Fetching(reports=False).stream_complete("query 1"))
+    (trace,) = handler.traces()
+    assert trace.calls[0].usage is not None
+    assert trace.calls[0].usage.source == "estimated"
 
 
 class Passage(BaseRetriever):

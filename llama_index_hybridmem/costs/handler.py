@@ -70,7 +70,12 @@ class CostLatencyHandler(BaseCallbackHandler):
         self._counter = Counter(tokenizer)
         self._pipeline = Pipeline(Maker(self.prices, self._counter), exporters, keep)
         self.tracker = Tracker(
-            self._finished, self._pipeline.later, self._counter.settle, max_open=max_open, clock=clock
+            self._finished,
+            self._pipeline.later,
+            self._counter.settle,
+            ready=self._pipeline.ready,
+            max_open=max_open,
+            clock=clock,
         )
         self.tracker.notes = self._pipeline.notes
         self._faults = Faults()

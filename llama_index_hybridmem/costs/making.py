@@ -179,8 +179,8 @@ def _adapter(call: Call) -> str | None:
         return said
     if not isinstance(said, Mapping) or not said.get("name"):
         return None
-    version = said.get("version") or str(said.get("sha256") or "")[:8]
-    return f"{said['name']}@{version}" if version else str(said["name"])
+    version = str(said.get("version") or str(said.get("sha256") or "")[:8])
+    return version if "@" in version else f"{said['name']}@{version}".rstrip("@")
 
 
 def _whole(text: str) -> str:

@@ -65,6 +65,10 @@ class Pipeline:
             self.dropped += 1
             return
         self._queue.put(query)
+        self.ready()
+
+    def ready(self) -> None:
+        """See to it that the thread is there: at the first query, and after a fork."""
         if self._thread is None or not self._thread.is_alive():
             self._start()
 
@@ -76,7 +80,7 @@ class Pipeline:
         """Wait until everything that was taken so far is done; False when that took longer."""
         if threading.current_thread() is self._thread:
             return False
-        self._start()
+        self.ready()
         for _ in range(2):  # what the first round did may have finished further queries
             done = threading.Event()
             self._queue.put(done.set)
@@ -115,11 +119,16 @@ class Pipeline:
         }
 
     def _start(self) -> None:
-        with self._starting:
+        # not waiting: whoever holds it starts the thread, and the garbage collector may have called from within
+        if not self._starting.acquire(blocking=False):
+            return
+        try:
             if self._thread is None or not self._thread.is_alive():
                 arguments = (weakref.ref(self), self._queue, self._hurry)
                 self._thread = threading.Thread(target=_work, args=arguments, name="hybridmem-costs", daemon=True)
                 self._thread.start()
+        finally:
+            self._starting.release()
 
     def forked(self) -> None:
         """Begin anew in a child process, where the thread and whatever it held do not exist."""

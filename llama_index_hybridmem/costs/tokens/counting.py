@@ -76,7 +76,8 @@ class Counter:
         if self._tokenizer is not None:
             tokenizer = self._tokenizer
             return lambda text: len(tokenizer(text)), False
-        own: Any = getattr(model, "_tokenizer", None)
+        # not by getattr: of LlamaIndex's OpenAI it is a property that fetches a tokenizer from the network
+        own: Any = (getattr(model, "__pydantic_private__", None) or {}).get("_tokenizer")
         if not hasattr(own, "encode"):
             return estimate_tokens, False
         if own not in self._own:

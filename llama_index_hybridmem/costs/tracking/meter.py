@@ -21,7 +21,7 @@ class Meter:
     __slots__ = ("_active", "_at", "_lock", "_virtual")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # as the garbage collector may end a call on a thread that holds it
         self._active = 0
         self._at = -inf
         self._virtual = 0.0

@@ -96,11 +96,13 @@ class ModelCalls:
         self._unmetered(call, call.ended)
         if status != "ok" and query.root_done and not query.streams:
             query.failed(status, error)
-        if len(query.calls) > MANY:
+        if len(query.calls) > MANY and call.usage is None:
             self._settle(call)
-        if call.on_end is not None:
-            call.on_end(call)
-        self._queries.close_if_over(query)
+        try:
+            if call.on_end is not None:
+                call.on_end(call)
+        finally:
+            self._queries.close_if_over(query)
 
     # -- language models -------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ class OpenQueries:
         self._finish = finish
         self.spans: dict[str, Span] = {}
         self.open: dict[str, Running] = {}
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # the garbage collector may close a stream on a thread that holds it
 
     def begin(self, query: Running, span: Span) -> None:
         """A query began with this span."""

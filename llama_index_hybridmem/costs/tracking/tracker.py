@@ -31,6 +31,7 @@ class Tracker:
         finish: takes a query that is over; must not block, and may be called from any thread.
         later: see `ModelCalls`.
         settle: see `ModelCalls`.
+        ready: is called when a query begins, before anything can be handed on.
         max_open: queries kept open at most; the oldest is then finished as it stands (`forced` counts them).
         clock: Unix seconds.
 
@@ -45,6 +46,7 @@ class Tracker:
         later: Later,
         settle: Callable[[Call], None],
         *,
+        ready: Callable[[], None],
         max_open: int = 10_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -52,7 +54,7 @@ class Tracker:
         self.queries = OpenQueries(self._over)
         self._calls = ModelCalls(self.queries, later, settle)
         self._answers = AnswerStreams(self.queries, later)
-        self._max_open, self._clock = max_open, clock
+        self._ready, self._max_open, self._clock = ready, max_open, clock
         self._roles: dict[str, Role] = {}
         self.forced = 0
         self.notes: tuple[Callable[[], Any], ...] = ()
@@ -120,6 +122,7 @@ class Tracker:
         return self._roles.setdefault(role.name, role)
 
     def _begin(self, id_: str, role: Role, instance: object, arguments: Any, tags: Any) -> None:
+        self._ready()
         asked = first_argument(arguments)
         query = Running(id_[-36:], role, self._clock(), tags or active_instrument_tags.get(), asked)
         query.notes = tuple(note() for note in self.notes)

@@ -7,15 +7,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from llama_index_hybridmem.costs.account import BudgetError
-from llama_index_hybridmem.costs.bounds import goes_on, most_input, most_output, real_calls, used
+from llama_index_hybridmem.costs.budgets.bounds import goes_on, most_input, most_output, real_calls, used
 from llama_index_hybridmem.costs.prices.book import PriceBook
 from llama_index_hybridmem.costs.prices.row import HOUR
 from llama_index_hybridmem.costs.tokens.providers import provider_of
 from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import ModelCall
 from llama_index_hybridmem.costs.tracking.running import Call
-from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.errors import BudgetError, ConfigurationError
 
 TOKENS = "tokens"
 """The unit of a budget that is no currency."""

@@ -17,26 +17,22 @@ from typing import Any, TypeVar
 from llama_index.core.base.llms.base import BaseLLM
 from llama_index_instrumentation.span import active_span_id
 
-from llama_index_hybridmem.costs.account import (
+from llama_index_hybridmem.costs.budgets.account import (
     Account,
     Accounts,
     Alert,
-    BudgetError,
-    BudgetExceededError,
     Limits,
     Reservation,
 )
-from llama_index_hybridmem.costs.budget_books import Books
-from llama_index_hybridmem.costs.budget_guard import Hold, chain, hold_around, hold_of, unchain
-from llama_index_hybridmem.costs.budget_price import Pricing
+from llama_index_hybridmem.costs.budgets.books import Books
+from llama_index_hybridmem.costs.budgets.guard import Hold, chain, hold_around, hold_of, unchain
+from llama_index_hybridmem.costs.budgets.price import Pricing
 from llama_index_hybridmem.costs.handler import CostLatencyHandler
 from llama_index_hybridmem.costs.prices.money import Amount, exactly
 from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import QueryTrace
 from llama_index_hybridmem.costs.tracking.running import Call
-from llama_index_hybridmem.errors import ConfigurationError
-
-__all__ = ["Alert", "Budget", "BudgetError", "BudgetExceededError"]
+from llama_index_hybridmem.errors import BudgetError, ConfigurationError
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 
-from llama_index_hybridmem.costs.account import Accounts, Alert, Reservation
+from llama_index_hybridmem.costs.budgets.account import Accounts, Alert, Reservation
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from llama_index_hybridmem.costs.account import BudgetError, Reservation
+from llama_index_hybridmem.costs.budgets.account import Reservation
 from llama_index_hybridmem.costs.tracking.running import Call
+from llama_index_hybridmem.errors import BudgetError
 
 _chaining = threading.Lock()
 

@@ -1,0 +1,1 @@
+"""Limits that hold: reserve before a call, settle after it."""
