@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .costs.prices.book import PriceBook
     from .costs.prices.row import PriceRow
     from .encoder import MiniLMEmbedding
-    from .errors import HybridMemoryError
+    from .errors import BudgetExceededError, HybridMemoryError
     from .graph.retriever import EntityGraphRetriever
     from .graph.stores.bolt import Bolt
     from .graph.stores.neo4j.store import Neo4jGraphStore
@@ -56,6 +56,7 @@ __all__ = [
     "Bm25Encoder",
     "Bolt",
     "Budget",
+    "BudgetExceededError",
     "CostLatencyHandler",
     "CypherRetriever",
     "EntityGraphRetriever",
@@ -97,6 +98,7 @@ _HOMES = {
     "Bm25Encoder": "vector.sparse",
     "Bolt": "graph.stores.bolt",
     "Budget": "costs.budgets.budget",
+    "BudgetExceededError": "errors",
     "CostLatencyHandler": "costs.handler",
     "CypherRetriever": "graph.text_to_cypher",
     "EntityGraphRetriever": "graph.retriever",

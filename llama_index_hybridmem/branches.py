@@ -62,7 +62,6 @@ class Outcome(Generic[T]):
         value: what it returned; None unless ``ok``.
         error: what it raised, or why there is no answer; None when ``ok``.
         latency_s: seconds from its start to its end, or to its abandonment; 0 when skipped.
-        cpu_s: seconds of CPU of its thread; None on an event loop, and when it was not waited for.
         started_s: seconds from the start of the first call to that of this one.
     """
 
@@ -71,7 +70,6 @@ class Outcome(Generic[T]):
     value: T | None = None
     error: BaseException | None = None
     latency_s: float = 0.0
-    cpu_s: float | None = None
     started_s: float = 0.0
 
 
@@ -183,7 +181,6 @@ class _Flight(Generic[T]):
         self._error: BaseException | None = None
         self._late: BranchTimeoutError | None = None
         self._landed_s: float | None = None
-        self._cpu_s: float | None = None
         self._abandoned = False
         self.started = time.perf_counter()
 
@@ -207,9 +204,9 @@ class _Flight(Generic[T]):
             with within(self._rest_s()):
                 value = self._call.function(*arguments)
         except BaseException as error:  # noqa: BLE001 - a thread's boundary: whatever it is, the waiting side gets it
-            self._land(None, error, time.thread_time())  # all of it: the thread was made for this call
+            self._land(None, error)
         else:
-            self._land(value, None, time.thread_time())
+            self._land(value, None)
 
     async def _awaited(self, native: Callable[..., Awaitable[T]], arguments: tuple[Outcome[T], ...]) -> T:
         with within(self._rest_s()):
@@ -229,10 +226,10 @@ class _Flight(Generic[T]):
         else:
             self._land(task.result(), None)
 
-    def _land(self, value: T | None, error: BaseException | None, cpu_s: float | None = None) -> None:
+    def _land(self, value: T | None, error: BaseException | None) -> None:
         with self._lock:
             landed_s = time.perf_counter() - self.started
-            self._value, self._error, self._cpu_s = value, error, cpu_s
+            self._value, self._error = value, error
             self._late = self._timeout(landed_s)
             abandoned, self._landed_s = self._abandoned, landed_s
         breaker = self._call.breaker
@@ -256,9 +253,9 @@ class _Flight(Generic[T]):
             landed_s = self._landed_s
         if landed_s is not None:
             if self._late is not None:
-                return Outcome(self._name, "late", error=self._late, latency_s=landed_s, cpu_s=self._cpu_s)
+                return Outcome(self._name, "late", error=self._late, latency_s=landed_s)
             status: Status = "ok" if self._error is None else "failed"
-            return Outcome(self._name, status, self._value, self._error, landed_s, self._cpu_s)
+            return Outcome(self._name, status, self._value, self._error, landed_s)
         late = self._timeout(now_s)
         if late is None or not self.abandon(late):
             return None

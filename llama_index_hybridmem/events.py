@@ -61,7 +61,6 @@ class BranchEndEvent(BaseEvent):
         latency_s: seconds from its start to its end or abandonment.
         node_count: nodes it contributed, after its filter and top k.
         error: what went wrong; None when ``ok``.
-        cpu_s: seconds of CPU of its thread; None when it had none of its own or was not waited for.
         started_s: seconds from the start of the retrieval to its own.
     """
 
@@ -70,7 +69,6 @@ class BranchEndEvent(BaseEvent):
     latency_s: float
     node_count: int
     error: str | None = None
-    cpu_s: float | None = None
     started_s: float = 0.0
 
     @classmethod

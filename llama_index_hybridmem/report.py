@@ -19,7 +19,6 @@ class BranchReport:
         latency_s: seconds from its start to its end or abandonment, without the embedding of the query.
         node_count: chunks it contributed.
         error: what went wrong; None when ``ok``.
-        cpu_s: seconds of CPU of its thread; None when it had none of its own or was not waited for.
         started_s: seconds from the start of the retrieval to its own.
     """
 
@@ -28,7 +27,6 @@ class BranchReport:
     latency_s: float
     node_count: int
     error: str | None
-    cpu_s: float | None = None
     started_s: float = 0.0
 
 

@@ -210,7 +210,7 @@ class HybridRetriever(BaseRetriever):
 def _branch_report(outcome: Outcome[Any]) -> BranchReport:
     error = None if outcome.error is None else told(outcome.error)
     found = len(outcome.value or ())
-    return BranchReport(outcome.name, outcome.status, outcome.latency_s, found, error, outcome.cpu_s, outcome.started_s)
+    return BranchReport(outcome.name, outcome.status, outcome.latency_s, found, error, outcome.started_s)
 
 
 def _whole(query: QueryBundle) -> QueryBundle:

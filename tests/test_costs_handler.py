@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -166,11 +167,19 @@ def test_a_kept_trace_is_small(handler: CostLatencyHandler, index: VectorStoreIn
     assert sys.getsizeof(packed) <= 1024
 
 
-@pytest.mark.parametrize("setting", [{"keep": 0}, {"max_open": 0}])
-def test_senseless_settings_are_refused(setting: dict[str, int]) -> None:
-    """At once, with the value."""
-    with pytest.raises(ConfigurationError, match="at least 1, not"):
-        CostLatencyHandler(**setting)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"keep": 0}, "at least 1, not 0"),
+        ({"max_open": 0}, "at least 1, not"),
+        ({"prices": "prices.csv"}, "from_file"),
+        ({"exporters": ["traces.jsonl"]}, "JsonlTraces"),
+    ],
+)
+def test_senseless_settings_are_refused(setting: dict[str, Any], said: str) -> None:
+    """At once, with the value and what to do."""
+    with pytest.raises(ConfigurationError, match=said):
+        CostLatencyHandler(**setting)
 
 
 def test_too_many_open_queries_are_finished_as_they_stand(index: VectorStoreIndex) -> None:
@@ -351,6 +360,35 @@ async def test_our_own_engine(handler: CostLatencyHandler, is_async: bool) -> No
     assert (trace.cpu_s is None) == is_async
     assert response.metadata["hybridmem"]["trace"] == trace.id
     assert handler.health()["open"] == 0
+
+
+class Embedding(Passage):
+    """Embeds while it searches, as a second hop does."""
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        Slow(embed_dim=2).get_query_embedding(query_bundle.query_str)
+        return super()._retrieve(query_bundle)
+
+
+class Slow(MockEmbedding):
+    """Takes its time, and the processor's."""
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        until = time.thread_time() + 0.03
+        while time.thread_time() < until:
+            pass
+        return super()._get_query_embedding(query)
+
+
+def test_a_store_that_embeds(handler: CostLatencyHandler) -> None:
+    """What it embeds is the stage "embed" and no time of its own; the query's CPU has that of all its threads."""
+    HybridRetriever([Store("memory", Embedding())]).retrieve("query 1")
+    (trace,) = handler.traces()
+    stages = {stage.name: stage for stage in trace.stages}
+    assert set(stages) == {"memory", "embed", "fuse"}
+    assert (stages["embed"].cpu_s or 0) >= 0.03
+    assert (stages["memory"].cpu_s or 0) < 0.03 <= (trace.cpu_s or 0)
+    assert [(call.kind, call.count) for call in trace.calls] == [("embedding", 1)]
 
 
 def test_stages_do_not_count_time_twice(handler: CostLatencyHandler, index: VectorStoreIndex) -> None:

@@ -26,7 +26,11 @@ def measured(file: Path | None) -> Iterator[CostLatencyHandler | None]:
         return
     from ..costs.exporters.jsonl import JsonlTraces
     from ..costs.handler import CostLatencyHandler
+    from ..disk import make_folder, on_disk
 
+    make_folder(file.parent)
+    with on_disk(file), file.open("ab"):  # a place that cannot be written to is told before anything is asked
+        pass
     handler = CostLatencyHandler(exporters=[JsonlTraces(file)])
     try:
         with handler.attach():

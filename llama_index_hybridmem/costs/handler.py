@@ -50,7 +50,7 @@ class CostLatencyHandler(BaseCallbackHandler):
         clock: Unix seconds.
 
     Raises:
-        ConfigurationError: ``keep`` or ``max_open`` below 1.
+        ConfigurationError: ``keep`` or ``max_open`` below 1; prices or an exporter that are none.
     """
 
     def __init__(
@@ -66,6 +66,11 @@ class CostLatencyHandler(BaseCallbackHandler):
         super().__init__([], [])
         if keep < 1 or max_open < 1:
             raise ConfigurationError(f"keep and max_open are at least 1, not {keep} and {max_open}")
+        if prices is not None and not isinstance(prices, PriceBook):
+            raise ConfigurationError(f"prices is a PriceBook, not {prices!r}; of a file: PriceBook.from_file(…)")
+        for exporter in exporters:
+            if not callable(getattr(exporter, "export", None)) or not hasattr(exporter, "name"):
+                raise ConfigurationError(f"{exporter!r} is no exporter; a file is JsonlTraces({exporter!r})")
         self.prices = prices or PriceBook()
         self._counter = Counter(tokenizer)
         self._pipeline = Pipeline(Maker(self.prices, self._counter), exporters, keep)

@@ -101,6 +101,7 @@ class Maker:
             wall_s=embedded.wall_s,
             first_token_s=None,
             busy_s=embedded.busy_s,
+            count=embedded.count,
             usage=Usage(-(-embedded.bytes // BYTES_A_TOKEN), 0, source="estimated"),
         )
 
@@ -112,8 +113,7 @@ class Maker:
 def _stages(query: Running, real: Iterable[Call]) -> tuple[Stage, ...]:
     """All stages by their start: what spans and events told, the models, and what the engine timed itself."""
     for call in real:
-        if not call.covered:
-            query.spent("llm" if call.kind == "llm" else "rerank", call.began, call.ended - call.began, None)
+        query.spent("llm" if call.kind == "llm" else "rerank", call.began, call.ended - call.began, None)
     _add_the_engines_own(query)
     made = (Stage(name, max(0.0, began - query.began), *rest) for name, (began, *rest) in query.stages.items())
     return tuple(sorted(made, key=lambda stage: stage.started_s))

@@ -55,7 +55,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
-    """One real call of a model, counted once however many decorators saw it.
+    """One real call of a model, counted once however many decorators saw it; of an embedding model, all of the query.
 
     Attributes:
         kind: ``llm``, ``embedding`` or ``rerank``.
@@ -73,6 +73,7 @@ class ModelCall:
         cost: in the trace's currency; None when unpriced.
         price: where the price comes from, with its date; None when unpriced.
         error: the type of what was raised; None when nothing was.
+        count: calls that this entry sums up: 1, but for embeddings.
     """
 
     kind: str
@@ -89,6 +90,7 @@ class ModelCall:
     cost: Decimal | None = None
     price: str | None = None
     error: str | None = None
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +183,8 @@ class QueryTrace:
             "tags": dict(self.tags),
             "stages": [{name: getattr(stage, name) for name in _STAGE} for stage in self.stages],
             "calls": [_call_json(call) for call in self.calls],
-            "cost": None if self.cost is None else str(self.cost),
-            "cost_known": str(self.cost_known),
+            "cost": _text(self.cost),
+            "cost_known": _text(self.cost_known),
             "unpriced": self.unpriced,
             "uncounted": self.uncounted,
         }
@@ -192,6 +194,7 @@ _STAGE = tuple(Stage.__dataclass_fields__)
 _USAGE = tuple(Usage.__dataclass_fields__)
 _PLAIN_CALL = tuple(name for name in ModelCall.__dataclass_fields__ if name not in ("usage", "cost"))
 _PLAIN = tuple(name for name in QueryTrace.__dataclass_fields__ if name not in ("degraded", "tags", "stages", "calls"))
+_LATER = {"error": None, "count": 1}  # fields that the first files of schema 1 do not have
 _of_stage, _of_usage = attrgetter(*_STAGE), attrgetter(*_USAGE)
 _of_call, _of_trace = attrgetter(*_PLAIN_CALL), attrgetter(*_PLAIN)
 
@@ -225,7 +228,7 @@ def from_json(row: Mapping[str, Any], place: str = "a trace") -> QueryTrace:
 def _call_json(call: ModelCall) -> dict[str, Any]:
     own = {name: getattr(call, name) for name in _PLAIN_CALL}
     usage = None if call.usage is None else {name: getattr(call.usage, name) for name in _USAGE}
-    return {**own, "usage": usage, "cost": None if call.cost is None else str(call.cost)}
+    return {**own, "usage": usage, "cost": _text(call.cost)}
 
 
 def _checked(fields: dict[str, Any], place: str) -> dict[str, Any]:
@@ -243,7 +246,7 @@ def _call(row: Mapping[str, Any], place: str) -> ModelCall:
     if cost is not None and not Decimal(cost).is_finite():
         raise ConfigurationError(f"{place}: cost is no amount: {cost!r}")
     return ModelCall(
-        **_checked({name: row.get(name) if name == "error" else row[name] for name in _PLAIN_CALL}, place),
+        **_checked({name: row[name] if name in row else _LATER[name] for name in _PLAIN_CALL}, place),
         usage=None if usage is None else Usage(**{name: usage[name] for name in _USAGE}),
         cost=None if cost is None else Decimal(cost),
     )
@@ -282,4 +285,4 @@ def _usage(usage: Usage | None) -> tuple[Any, ...] | None:
 
 
 def _text(cost: Decimal | None) -> str | None:
-    return None if cost is None else str(cost)
+    return None if cost is None else f"{cost:f}"

@@ -128,16 +128,17 @@ class Reader:
 
     def gone(self) -> None:
         """Nobody can read it any more."""
-        self._end("never_consumed" if self._query.first is None else "abandoned", None)
+        self._end("never_consumed" if self._query.first is None else "abandoned", None, is_news=False)
 
-    def _end(self, status: Status, error: BaseException | None) -> None:
+    def _end(self, status: Status, error: BaseException | None, is_news: bool = True) -> None:
         query = self._query
         with self._queries.lock:
             if self._over:
                 return
             self._over = True
             query.streams -= 1
-            query.ended = time.perf_counter()
+            if is_news:  # a response that nobody kept ended when it was last used, not when it was collected
+                query.ended = time.perf_counter()
         if status != "ok":
             query.failed(status, error)
         self._queries.close_if_over(query)

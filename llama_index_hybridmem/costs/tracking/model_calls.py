@@ -76,18 +76,19 @@ class ModelCalls:
 
     def unread(self, call: Call) -> None:
         """Nobody can read the stream any more, or nobody waits for the call."""
-        if not call.done:
-            self.end(call, "never_consumed" if call.first is None else "abandoned")
+        if not call.done:  # it ended with what was last seen of it, not now that the garbage collector came by
+            seen = call.query.ended if call.first is None else max(call.query.ended, call.first)
+            self.end(call, "never_consumed" if call.first is None else "abandoned", at=max(seen, call.began))
 
-    def end(self, call: Call, status: Status, error: BaseException | None = None) -> None:
-        """A call is over, well or not."""
+    def end(self, call: Call, status: Status, error: BaseException | None = None, at: float | None = None) -> None:
+        """A call is over, well or not; now, or at a time that has passed."""
         query = call.query
         with self._queries.lock:
             if call.done:
                 return
             call.done = True
             query.open_calls -= 1
-            call.ended = query.ended = time.perf_counter()
+            call.ended = query.ended = time.perf_counter() if at is None else at
             if call.lazy is not None:
                 self._forget(call, call.lazy)
         call.status = status
@@ -122,7 +123,6 @@ class ModelCalls:
         name = model.get("model_name") or model.get("model")
         call = Call(span.query, "llm", model.get("class_name", ""), name, span.object, prompt)
         call.options = event.additional_kwargs
-        call.covered = span.covered
         span.call = call
         self._nest(call, span)
         self._began(call)
@@ -211,6 +211,7 @@ class ModelCalls:
             embedded.wall_s += now - began
             embedded.busy_s += busy_s
             embedded.bytes += size
+            embedded.count += 1
 
     def embedding_failed(self, query: Running, id_: str) -> None:
         """The embeddings that a span began will not end."""

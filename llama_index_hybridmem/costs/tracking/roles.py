@@ -84,7 +84,7 @@ def role_of(name: str, instance: object) -> Role:
     return Role(
         name=name,
         kind=kind,
-        stage=None if calls_model else _stage(classes),
+        stage=None if calls_model or fans_out else _stage(classes),
         calls_model=calls_model,
         writes_chat=writes_chat,
         fans_out=fans_out,

@@ -34,15 +34,19 @@ class Running:
         over: whether the trace is made, or being made.
         ended: the last thing that ended.
         outcome: what the outermost call returned that matters here: text, sources, metadata.
+        cpu_elsewhere_s: seconds of CPU of its stages on other threads than the one that asked.
+        late: stores whose search nobody waited for.
+        thread: the one that asked.
         chat: who waits for a chat's stream to be written down, if anybody.
         written: whether it was.
         spent_by_budget: a budget with a limit for queries, and this query's account there.
     """
 
     __slots__ = (
-        "answer", "asked", "began", "calls", "chat", "cpu_s", "degraded", "embedding", "embeddings", "ended", "error",
-        "first", "id", "ids", "notes", "open_calls", "outcome", "over", "role", "root_done", "route", "route_source",
-        "spent_by_budget", "stages", "started", "status", "streams", "tags", "watches", "written",
+        "answer", "asked", "began", "calls", "chat", "cpu_elsewhere_s", "cpu_s", "degraded", "embedding", "embeddings",
+        "ended", "error", "first", "id", "ids", "late", "notes", "open_calls", "outcome", "over", "role", "root_done",
+        "route", "route_source", "spent_by_budget", "stages", "started", "status", "streams", "tags", "thread",
+        "watches", "written",
     )  # fmt: skip
 
     def __init__(self, id_: str, role: Role, started: float, tags: Mapping[str, Any], asked: Any) -> None:
@@ -59,6 +63,9 @@ class Running:
         self.status: Status = "ok"
         self.error: BaseException | None = None
         self.cpu_s: float | None = None
+        self.cpu_elsewhere_s = 0.0
+        self.late: tuple[str, ...] = ()
+        self.thread = threading.get_ident()
         self.first: float | None = None
         self.route: str | None = None
         self.route_source: str | None = None
@@ -101,12 +108,12 @@ class Outcome:
 class Embedded:
     """The embedding calls of one model within one query, summed."""
 
-    __slots__ = ("began", "busy_s", "bytes", "wall_s")
+    __slots__ = ("began", "busy_s", "bytes", "count", "wall_s")
 
     def __init__(self, began: float) -> None:
         self.began = began
         self.wall_s = self.busy_s = 0.0
-        self.bytes = 0
+        self.bytes = self.count = 0
 
 
 class Call:
@@ -120,7 +127,6 @@ class Call:
         instance: the model.
         prompt: a text or chat messages.
         options: keyword arguments of the call.
-        covered: whether it ran inside a store's search, whose stage has its time.
         outer: the open call that it runs inside of.
         wraps: how many calls ran inside of it; then it is none itself.
         streamed: whether it gave a stream.
@@ -132,7 +138,7 @@ class Call:
     """
 
     __slots__ = (
-        "began", "busy_s", "class_name", "covered", "done", "ended", "error", "first", "instance", "kind", "last",
+        "began", "busy_s", "class_name", "done", "ended", "error", "first", "instance", "kind", "last",
         "lazy", "meter", "metered", "model", "on_end", "options", "outer", "prompt", "query", "status", "streamed",
         "usage", "watch", "wraps",
     )  # fmt: skip
@@ -147,7 +153,7 @@ class Call:
         self.last: Any = None
         self.usage: Any = None
         self.options: Mapping[str, Any] = {}
-        self.streamed = self.done = self.covered = False
+        self.streamed = self.done = False
         self.status: Status = "ok"
         self.error: str | None = None
         self.outer: Call | None = None
@@ -170,26 +176,28 @@ class Span:
         parent: the span around it.
         call: the model call that it is.
         outer: the nearest call around it.
-        covered: whether it is inside a store's search, told of by an event of its own.
+        stage: whose time it is; None where it is no stage.
+        in_store: whether it is the search of one of several stores, or inside of it.
         root: whether the query begins with it.
         instance: the identity of the object.
-        object: the object, where it is a model or a chat's stream.
+        object: the object, where it is a model, a chat's stream or a retriever over stores.
         argument: the identity of the first argument.
         inner_s: seconds of the stages and calls inside it.
     """
 
     __slots__ = (
-        "argument", "began", "call", "covered", "cpu", "id", "inner_cpu_s", "inner_s", "instance", "object", "outer",
-        "parent", "query", "role", "root", "thread",
+        "argument", "began", "call", "cpu", "id", "in_store", "inner_cpu_s", "inner_s", "instance", "object", "outer",
+        "parent", "query", "role", "root", "stage", "thread",
     )  # fmt: skip
 
     def __init__(self, id_: str, query: Running, role: Role, parent: Span | None, instance: object) -> None:
         self.id, self.query, self.role, self.parent = id_, query, role, parent
         self.call: Call | None = None
         self.outer: Call | None = None if parent is None else parent.call or parent.outer
-        self.covered = False
+        self.stage = role.stage
+        self.in_store: bool = parent is not None and parent.in_store
         self.instance = id(instance)
-        self.object = instance if role.calls_model or role.writes_chat else None
+        self.object = None if role.plain else instance
         self.root = parent is None
         self.argument = 0
         self.inner_s = self.inner_cpu_s = 0.0

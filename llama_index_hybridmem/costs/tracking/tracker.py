@@ -78,9 +78,9 @@ class Tracker:
             return
         above.query.ids.add(id_)
         if role.plain:
-            inside = role.stage is None or above.covered or role.stage == above.role.stage
+            inside = role.stage is None or role.stage == above.stage or (above.in_store and role.kind == "retrieve")
         else:
-            inside = role.fans_out and (above.covered or above.instance == id(instance))
+            inside = role.fans_out and (above.in_store or above.instance == id(instance))
         span = above if inside else _own_span(id_, role, above, instance, arguments)
         spans[id_] = span
         if span.query.over:  # closed by another thread, just now
@@ -152,17 +152,19 @@ class Tracker:
         if role.writes_chat:
             self._answers.written(query, span.object, error)
         if span.root:
-            query.cpu_s = cpu_s
+            query.cpu_s = None if cpu_s is None else cpu_s + query.cpu_elsewhere_s
             self._root_left(query, result, error)
 
     def _timed(self, span: Span) -> float | None:
         """Add a span's time to its stage, without that of the stages inside it; give its CPU."""
-        query, role, above = span.query, span.role, span.parent
+        query, above = span.query, span.parent
         wall_s, cpu_s = time.perf_counter() - span.began, span.cpu_s()
         with self.queries.lock:
-            if role.stage is not None and not span.covered and not role.fans_out:
+            if span.stage is not None and span.stage not in query.late:
                 own_cpu_s = None if cpu_s is None else max(0.0, cpu_s - span.inner_cpu_s)
-                query.spent(role.stage, span.began, max(0.0, wall_s - span.inner_s), own_cpu_s)
+                query.spent(span.stage, span.began, max(0.0, wall_s - span.inner_s), own_cpu_s)
+                if own_cpu_s is not None and span.thread != query.thread:
+                    query.cpu_elsewhere_s += own_cpu_s
             if above is not None:
                 above.inner_s += wall_s
                 if above.thread == span.thread and cpu_s is not None:
@@ -183,14 +185,16 @@ class Tracker:
             query.route, query.route_source = event.route, event.source
 
     def _branch_ended(self, event: Any) -> None:
+        """A store's search is over; its span has told of its time, unless nobody waited for it."""
         span = self.queries.spans.get(event.span_id)
-        if span is not None and not span.covered and event.status != "skipped":
+        if span is not None and not span.in_store and event.status == "late":
             with self.queries.lock:
-                span.query.spent(event.store, span.began + event.started_s, event.latency_s, event.cpu_s)
+                span.query.late = (*span.query.late, event.store)
+                span.query.spent(event.store, span.began + event.started_s, event.latency_s, None)
 
     def _fused(self, event: Any) -> None:
         span = self.queries.spans.get(event.span_id)
-        if span is not None and not span.covered:
+        if span is not None and not span.in_store:
             with self.queries.lock:
                 span.query.spent("fuse", time.perf_counter() - event.latency_s, event.latency_s, None)
                 span.query.degraded = (*span.query.degraded, *event.degraded)
@@ -202,10 +206,17 @@ class Tracker:
 
 def _own_span(id_: str, role: Role, above: Span, instance: object, arguments: Any) -> Span:
     span = Span(id_, above.query, role, above, instance)
-    span.covered = above.covered or (above.role.fans_out and role.kind == "retrieve")
+    if above.role.fans_out and role.kind == "retrieve":
+        span.in_store = True
+        span.stage = _store_name(above.object, instance) or role.stage
     if role.calls_model:
         span.argument = id(first_argument(arguments))
     return span
+
+
+def _store_name(hybrid: Any, retriever: object) -> str | None:
+    """What a `HybridRetriever` calls the store that a retriever of its searches."""
+    return next((store.name for store in hybrid.stores if store.retriever is retriever), None)
 
 
 def first_argument(arguments: Any) -> Any:
