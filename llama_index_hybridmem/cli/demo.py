@@ -127,12 +127,8 @@ def _spent(traces: Sequence[QueryTrace], file: Path) -> str:
     cost = sum(trace.cost_known for trace in traces)
     unpriced = sum(trace.unpriced for trace in traces)
     rest = f" and {unpriced} calls without a price" if unpriced else ""
-    said = (
-        f"The model read {read:,} tokens and wrote {wrote:,}: "
-        if read
-        else "No language model was asked; the encoder: "
-    )
-    return f"{said}${cost:.6f}{rest}. Where the time and the money went:\n  {_program()} report {file} -o report.html"
+    who = f"The model read {read:,} tokens and wrote {wrote:,}" if read else "No language model was asked"
+    return f"{who}: ${cost:.6f}{rest}. Where the time and the money went:\n  {_program()} report {file} -o report.html"
 
 
 def _index(store: Path | None) -> HybridMemoryIndex:

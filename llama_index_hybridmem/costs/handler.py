@@ -204,7 +204,8 @@ class CostLatencyHandler(BaseCallbackHandler):
         Returns:
             installed; open (queries under way), forced (finished early for lack of room), faults (errors in our own
             handlers, with the last one), traces (made so far), kept, evicted, waiting, dropped, failed, last_error,
-            exporters (name to exported, failed, last_error), silent_streams (models whose streams report no tokens).
+            exporters (name to exported, failed, last_error), silent_streams (models whose streams report no tokens),
+            tokenizer_failures.
         """
         return {
             "installed": self.installed,
@@ -214,6 +215,7 @@ class CostLatencyHandler(BaseCallbackHandler):
             "last_fault": self._faults.last,
             **self._pipeline.health(),
             "silent_streams": sorted(self._counter.silent),
+            "tokenizer_failures": self._counter.failed,
         }
 
     def _finished(self, query: Running) -> None:

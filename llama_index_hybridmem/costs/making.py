@@ -163,10 +163,7 @@ def _tags(tags: Mapping[str, Any], role: Role) -> dict[str, Any]:
 
 
 def _model(call: Call) -> str | None:
-    """The model's name; of our own model with adapters, the base's."""
-    raw = getattr(call.last, "raw", None)
-    if isinstance(raw, Mapping) and "adapter" in raw and isinstance(raw.get("model"), str):
-        return str(raw["model"])
+    """The model's name, or else its class's."""
     named = call.model if call.model not in _NAMELESS else call.class_name
     return _whole(named) if named else None
 

@@ -88,6 +88,11 @@ class AskingLLM(ChoosingLLM):
         return engine
 
     @property
+    def base_model(self) -> str:
+        """What the base is called, whichever adapter answers."""
+        return self._name
+
+    @property
     def _name(self) -> str:
         return self.model_name or self._base.name
 

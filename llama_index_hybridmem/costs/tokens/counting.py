@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 Count = Callable[[str], int]
 
+_WRAPPERS = ("query_wrapper_prompt", "system_prompt", "completion_to_prompt")
+
 MESSAGE_TOKENS = 4
 """Of a chat message's frame, by OpenAI's own account of its chat format (cookbook, "How to count tokens")."""
 
@@ -29,6 +31,7 @@ class Counter:
     """Counts tokens.
 
     Attributes:
+        failed: how often a tokenizer raised.
         silent: classes of models whose streams reported none, though they could.
 
     Args:
@@ -40,6 +43,7 @@ class Counter:
         self._tokenizer = tokenizer
         self._own: weakref.WeakKeyDictionary[Any, Count] = weakref.WeakKeyDictionary()
         self.silent: set[str] = set()
+        self.failed = 0
 
     def __call__(self, call: Call) -> Usage | None:
         """The token counts of a call; None where nothing was written and nobody counted."""
@@ -48,18 +52,31 @@ class Counter:
             return reported
         if reported is None and call.streamed and call.status == "ok":
             self._tell(call)
-        count, is_own = self._count(call.instance)
-        estimated = Usage(prompt_tokens(call.prompt, count), count(answer_text(call.last)), source="estimated")
+        estimated, is_own = self._estimated(call)
         if reported is not None:  # of a stream that broke off: a count of its beginning
             return reported if reported.output >= estimated.output else replace(reported, output=estimated.output)
         if is_own and _is_verbatim(call):
             return tensor_usage(getattr(call.last, "raw", None), estimated.input) or estimated
         return estimated
 
+    def _estimated(self, call: Call) -> tuple[Usage, bool]:
+        """Count the texts, and say whether the model's own tokenizer did; where a tokenizer fails, by their bytes."""
+        text = max(answer_text(call.last), "".join(call.said), key=len)  # some streams carry their text in pieces only
+        try:
+            count, is_own = self._count(call.instance)
+            return Usage(prompt_tokens(call.prompt, count), count(text), source="estimated"), is_own
+        except Exception:  # noqa: BLE001 - a foreign tokenizer may raise anything; the trace is worth more than its count
+            if not self.failed:
+                logger.warning("a tokenizer failed; tokens are estimated by their bytes instead", exc_info=True)
+            self.failed += 1
+        count = estimate_tokens
+        return Usage(prompt_tokens(call.prompt, count), count(text), source="estimated"), False
+
     def settle(self, call: Call) -> None:
         """Count a call's tokens now, and let its texts go."""
         call.usage = self(call)
         call.prompt = call.last = None
+        call.said.clear()
 
     def _tell(self, call: Call) -> None:
         """Say once of a model that its streams report no tokens, and what to do."""
@@ -88,8 +105,16 @@ class Counter:
 
 def _is_verbatim(call: Call) -> bool:
     """Whether the model read the prompt as it stands, without a wrapper or system prompt of its own."""
-    wrappers = ("query_wrapper_prompt", "system_prompt", "completion_to_prompt")
-    return bool(call.options.get("formatted")) or not any(getattr(call.instance, name, None) for name in wrappers)
+    wrappers = [getattr(call.instance, name, None) for name in _WRAPPERS]
+    return bool(call.options.get("formatted")) or all(not each or _changes_nothing(each) for each in wrappers)
+
+
+def _changes_nothing(wrapper: Any) -> bool:
+    """Whether it is what LlamaIndex puts where the app has set none."""
+    return (
+        getattr(wrapper, "template", None) == "{query_str}"
+        or getattr(wrapper, "__name__", "") == "default_completion_to_prompt"
+    )
 
 
 def reported_usage(response: Any) -> Usage | None:
@@ -110,7 +135,9 @@ def prompt_tokens(prompt: Any, count: Count) -> int:
 
 
 def answer_text(response: Any) -> str:
-    """The text of a completion or a chat answer; its tool calls, which have no text, are left out."""
+    """The text of a completion or a chat answer, with the arguments of its tool calls."""
     message = getattr(response, "message", None)
-    text = getattr(response, "text", None) if message is None else message.content
-    return text or ""
+    if message is None:
+        return getattr(response, "text", None) or ""
+    calls = (getattr(block, "tool_kwargs", "") for block in message.blocks)
+    return f"{message.content or ''}{''.join(str(call) for call in calls)}"

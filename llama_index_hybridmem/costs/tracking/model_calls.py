@@ -7,10 +7,12 @@ LlamaIndex fires two or three pairs of events for one call where it makes a mode
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import partial
+from types import FrameType
 from typing import Any
 
 from llama_index.core.instrumentation.events.embedding import EmbeddingEndEvent, EmbeddingStartEvent
@@ -73,6 +75,9 @@ class ModelCalls:
         elif isinstance(result, Generator | AsyncGenerator):
             call.streamed = True
             call.watch = weakref.ref(result, lambda _: self._later(partial(self.unread, call)))
+            with self._queries.lock:
+                if not call.done:
+                    call.query.reading.append(call)
 
     def unread(self, call: Call) -> None:
         """Nobody can read the stream any more, or nobody waits for the call."""
@@ -88,6 +93,8 @@ class ModelCalls:
                 return
             call.done = True
             query.open_calls -= 1
+            if call in query.reading:
+                query.reading.remove(call)
             call.ended = query.ended = time.perf_counter() if at is None else at
             if call.lazy is not None:
                 self._forget(call, call.lazy)
@@ -120,7 +127,8 @@ class ModelCalls:
         if span.call is not None and not span.call.done:
             return
         model = event.model_dict
-        name = model.get("model_name") or model.get("model")
+        base = getattr(span.object, "base_model", None)  # of our own models: one base under many adapters
+        name = base if isinstance(base, str) else model.get("model_name") or model.get("model")
         call = Call(span.query, "llm", model.get("class_name", ""), name, span.object, prompt)
         call.options = event.additional_kwargs
         span.call = call
@@ -137,11 +145,12 @@ class ModelCalls:
     def _nest(self, call: Call, span: Span) -> None:
         """Find the open call that this one runs inside of; that one is then no call of its own.
 
-        Two ways: by the spans; or, where LlamaIndex makes an async stream out of a sync one, by model, method and
-        prompt, because the inner call then begins after the outer span has ended, in the reader's context.
+        Three ways: by the spans; or, where a model's stream asks another model only when it is read, by the stream that
+        is being read just here; or, where LlamaIndex makes an async stream out of a sync one, by model, method and
+        prompt, because the inner call then begins in the reader's context, which may be of no query or another one.
         """
         method = span.role.name.rpartition(".")[2]
-        outer = span.outer
+        outer = span.outer or _being_read(call.query.reading)
         if outer is None and method.startswith("stream_"):
             outer = self._lazily_around(call, (span.instance, method, span.argument))
             if outer is not None and outer.query is not call.query:
@@ -174,6 +183,8 @@ class ModelCalls:
             if call.first is None:
                 call.first = time.perf_counter()
             call.last = event.response
+            if event.response.delta:
+                call.said.append(event.response.delta)
 
     def _llm_ended(self, event: Any) -> None:
         if (call := self._queries.call_at(event.span_id)) is not None:
@@ -238,6 +249,22 @@ class ModelCalls:
         meter, call.meter = call.meter, None
         if meter is not None:
             call.busy_s = meter.stop(call.metered, now)
+
+
+def _being_read(streams: list[Call]) -> Call | None:
+    """The call whose stream runs on this stack: what begins now, begins inside of it."""
+    if not streams:
+        return None
+    frames = {}
+    for call in tuple(streams):
+        stream = call.watch()
+        frames[getattr(stream, "gi_frame", None) or getattr(stream, "ag_frame", None)] = call
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame in frames:
+            return frames[frame]
+        frame = frame.f_back
+    return None
 
 
 def status_of(error: BaseException) -> Status:

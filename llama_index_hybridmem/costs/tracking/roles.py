@@ -6,9 +6,12 @@ instance included, so that no integration has to be installed to be recognised.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _UUID = 37  # "-" and the 36 characters of a UUID
+
+JOBS = "run_jobs"
+"""The function of LlamaIndex under which extractors ask their models."""
 
 LLM_METHODS = frozenset(
     f"{how}{stream}{what}" for how in ("", "a") for stream in ("", "stream_") for what in ("chat", "complete")
@@ -92,6 +95,14 @@ def role_of(name: str, instance: object) -> Role:
         plain=not (calls_model or writes_chat or fans_out),
         phase=_phase(kind, classes[0], method),
     )
+
+
+def role_of_jobs(role: Role, jobs: object) -> Role:
+    """What a span of LlamaIndex's `run_jobs` is, told from the first job: extractors have no span of their own."""
+    owner = getattr(jobs[0], "__qualname__", "") if isinstance(jobs, list) and jobs else ""
+    if "Extractor" not in owner:
+        return role
+    return replace(role, name=owner, kind="ingest", phase=_phase("ingest", owner, ""))
 
 
 def _phase(kind: str, class_name: str, method: str) -> str:

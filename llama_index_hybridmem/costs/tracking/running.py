@@ -26,6 +26,7 @@ class Running:
         ids: spans that lead here.
         stages: name to [first start, wall, CPU or None, count].
         calls: of language models and rerankers, in the order of their start; those that only wrap another, too.
+        reading: those whose stream is not at its end.
         embeddings: (class, model) to the sum of its calls.
         embedding: embedding calls under way, by span: when, which model, the meter's start.
         open_calls: calls that have not ended.
@@ -44,9 +45,9 @@ class Running:
 
     __slots__ = (
         "answer", "asked", "began", "calls", "chat", "cpu_elsewhere_s", "cpu_s", "degraded", "embedding", "embeddings",
-        "ended", "error", "first", "id", "ids", "late", "notes", "open_calls", "outcome", "over", "role", "root_done",
-        "route", "route_source", "spent_by_budget", "stages", "started", "status", "streams", "tags", "thread",
-        "watches", "written",
+        "ended", "error", "first", "id", "ids", "late", "notes", "open_calls", "outcome", "over", "reading", "role",
+        "root_done", "route", "route_source", "spent_by_budget", "stages", "started", "status", "streams", "tags",
+        "thread", "watches", "written",
     )  # fmt: skip
 
     def __init__(self, id_: str, role: Role, started: float, tags: Mapping[str, Any], asked: Any) -> None:
@@ -56,6 +57,7 @@ class Running:
         self.ids: set[str] = set()
         self.stages: dict[str, list[Any]] = {}
         self.calls: list[Call] = []
+        self.reading: list[Call] = []
         self.embeddings: dict[tuple[str, str], Embedded] = {}
         self.embedding: dict[str, list[tuple[float, tuple[str, str], float]]] = {}
         self.open_calls = self.streams = 0
@@ -131,6 +133,7 @@ class Call:
         wraps: how many calls ran inside of it; then it is none itself.
         streamed: whether it gave a stream.
         last: the last response.
+        said: the text of a stream, as it came.
         usage: token counts, where they were read before the query's end.
         done: whether it has ended.
         error: the type of what was raised.
@@ -138,8 +141,8 @@ class Call:
     """
 
     __slots__ = (
-        "began", "busy_s", "class_name", "done", "ended", "error", "first", "instance", "kind", "last",
-        "lazy", "meter", "metered", "model", "on_end", "options", "outer", "prompt", "query", "status", "streamed",
+        "began", "busy_s", "class_name", "done", "ended", "error", "first", "instance", "kind", "last", "lazy",
+        "meter", "metered", "model", "on_end", "options", "outer", "prompt", "query", "said", "status", "streamed",
         "usage", "watch", "wraps",
     )  # fmt: skip
 
@@ -151,6 +154,7 @@ class Call:
         self.began = self.ended = time.perf_counter()
         self.first: float | None = None
         self.last: Any = None
+        self.said: list[str] = []
         self.usage: Any = None
         self.options: Mapping[str, Any] = {}
         self.streamed = self.done = False

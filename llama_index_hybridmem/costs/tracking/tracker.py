@@ -16,7 +16,7 @@ from llama_index_instrumentation.dispatcher import active_instrument_tags
 from llama_index_hybridmem.costs.tracking.answer_streams import AnswerStreams
 from llama_index_hybridmem.costs.tracking.model_calls import Later, ModelCalls, status_of
 from llama_index_hybridmem.costs.tracking.open_queries import OpenQueries
-from llama_index_hybridmem.costs.tracking.roles import Role, role_of, span_name
+from llama_index_hybridmem.costs.tracking.roles import JOBS, Role, role_of, role_of_jobs, span_name
 from llama_index_hybridmem.costs.tracking.running import Call, Running, Span
 from llama_index_hybridmem.events import AbstainEvent, BranchEndEvent, FusionEndEvent, RouteSelectedEvent
 
@@ -124,6 +124,8 @@ class Tracker:
     def _begin(self, id_: str, role: Role, instance: object, arguments: Any, tags: Any) -> None:
         self._ready()
         asked = first_argument(arguments)
+        if role.name == JOBS:
+            role, asked = role_of_jobs(role, asked), None
         query = Running(id_[-36:], role, self._clock(), tags or active_instrument_tags.get(), asked)
         query.notes = tuple(note() for note in self.notes)
         span = Span(id_, query, role, None, instance)
