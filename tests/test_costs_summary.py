@@ -187,6 +187,21 @@ def test_ingesting_is_a_ledger_of_its_own() -> None:
     assert {each.name for each in summarise(made).ledgers} == {"ingest", "graph_build"}
 
 
+def test_the_queries_are_those_of_a_phase() -> None:
+    """An experiment's, when asked for; users' queries are then a ledger, and every trace is on the bill either way."""
+    made = [
+        trace("a"),
+        trace("b", phase="evaluation", run="one"),
+        trace("c", phase="evaluation", run="two"),
+        trace("d", phase="evaluation", kind="llm"),
+    ]
+    found = summarise(made, by=("run",), phase="evaluation")
+    assert {group.name: group.n for group in found.groups["run"]} == {"one": 1, "two": 1}
+    assert {each.name: each.traces for each in found.ledgers} == {"query": 1, OUTSIDE: 1}
+    assert found.spending == summarise(made).spending
+    assert found.to_json()["phase"] == "evaluation"
+
+
 def test_the_order_of_traces_changes_no_count() -> None:
     """Files may come in any order."""
     forward, backward = summarise(traffic(80)), summarise(traffic(80)[::-1])
@@ -274,6 +289,16 @@ def test_prices_with_their_dates() -> None:
     assert found == {sources[0]: ("2026-10-22", 10), sources[1]: (None, None)}
 
 
+def test_an_entry_counts_as_many_calls_as_it_sums() -> None:
+    """Five embeddings in one second are five calls of a fifth each, all of them without a price."""
+    made = trace("a")
+    call = replace(made.calls[0], kind="embedding", status="ok", wall_s=1.0, count=5, cost=None, usage=None)
+    (use,) = summarise([replace(made, calls=(call,))]).models
+    assert (use.calls, use.unpriced, use.uncounted, use.failed) == (5, 5, 5, 0)
+    assert use.latency is not None
+    assert use.latency.p50 == 0.2
+
+
 def test_an_adapter_is_a_row_of_its_own(summary: Summary) -> None:
     """What a fine-tuned model costs and takes is told apart from its base's."""
     assert ("smollm2-135m", "brand@1a2b3c4d", 66) in {(use.model, use.adapter, use.unpriced) for use in summary.models}
@@ -330,6 +355,38 @@ def test_the_waterfall_is_that_of_queries_in_the_middle() -> None:
     assert found is not None
     assert (found.n, found.wall_s) == (2, 4.5)
     assert [(bar.name, bar.start_s, bar.length_s, bar.n) for bar in found.bars] == [("vector", 0.1, 4.5, 2)]
+
+
+def test_the_first_token_comes_after_the_model_is_asked() -> None:
+    """Streamed queries that were quick and others that were slow to ask: the mean wait counts from the mean start."""
+    quick = (Stage("llm", 0.1, 1.0),)
+    slow = (Stage("vector", 0.0, 0.9), Stage("llm", 0.9, 1.0))
+    made = [
+        trace("a", status="ok", wall_s=1.9, stages=quick, first_token_s=0.3),
+        trace("b", status="ok", wall_s=1.9, stages=slow, first_token_s=None),
+    ]
+    watch = Stopwatch()
+    for _ in range(5):
+        for each in made:
+            watch.add(each)
+    found = watch.waterfall()
+    assert found is not None
+    asked = next(bar.start_s for bar in found.bars if bar.name == "llm")
+    assert asked == pytest.approx(0.5)
+    assert (found.first_token_s, found.streamed) == (pytest.approx(0.7), 1)
+    assert found.elsewhere_s == pytest.approx((0.9 + 0.0) / 2)
+
+
+def test_time_elsewhere_is_what_all_stages_do_not_come_to() -> None:
+    """Half of it; never less than nothing where stages ran side by side."""
+    made = [
+        trace("a", status="ok", wall_s=2.0, stages=(Stage("route", 0.0, 1.0),)),
+        trace("b", status="ok", wall_s=2.0, stages=(Stage("vector", 0.0, 2.0), Stage("graph", 0.0, 2.0))),
+    ]
+    split = summarise(made).queries.split
+    assert split is not None
+    assert split.elsewhere == pytest.approx(0.25)
+    assert split.elsewhere <= split.rest
 
 
 def test_a_million_queries_need_no_million_stages() -> None:

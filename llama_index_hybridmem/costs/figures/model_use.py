@@ -26,15 +26,16 @@ class ModelUse:
         model: see kind.
         provider: see kind.
         adapter: see kind.
-        calls: how many.
-        failed: of these, those that did not end "ok".
+        calls: how many; as many as an entry sums.
+        failed: of these, those that raised; a stream that was given up or never read is no failure of the model.
         unpriced: of these, those without a price.
         uncounted: of these, those without token counts.
         input: tokens of the counted ones, cached ones included; None when none is counted.
         output: see input.
         cached_read: of the input, those read from the provider's cache.
         cost: of the priced ones; None when none is priced.
-        latency: seconds of the calls that ended "ok", without ranges; None without any.
+        latency: seconds of the calls that ended "ok", without ranges; of calls summed in one entry, their mean; None
+            without any.
         first_token_s: median seconds to the first token of the streamed ones; None without any.
         busy_s: seconds that the model was busy with them.
     """
@@ -111,10 +112,10 @@ class _Calls:
     first_token_s: list[float] = field(default_factory=list)
 
     def add(self, call: ModelCall) -> None:
-        self.calls += 1
-        self.failed += call.status != "ok"
-        self.unpriced += call.cost is None
-        self.uncounted += call.usage is None
+        self.calls += call.count
+        self.failed += call.count if call.status == "error" else 0
+        self.unpriced += call.count if call.cost is None else 0
+        self.uncounted += call.count if call.usage is None else 0
         self.busy_s += call.busy_s
         if call.usage is not None:
             self.input += call.usage.input
@@ -123,7 +124,7 @@ class _Calls:
         if call.cost is not None:
             self.cost += call.cost
         if call.status == "ok":
-            self.wall_s.append(call.wall_s)
+            self.wall_s.append(call.wall_s / max(call.count, 1))
         if call.first_token_s is not None:
             self.first_token_s.append(call.first_token_s)
 

@@ -14,7 +14,11 @@ from llama_index_hybridmem.statistics import bootstrap_interval
 Number = TypeVar("Number", float, Decimal)
 
 TOO_FEW = 20
-"""Below so many values no range is given for a mean: a bootstrap of fewer is too narrow."""
+"""Below so many values no range is given for a mean: a bootstrap of fewer is too narrow. Reports print no higher
+percentile than the half of fewer, either."""
+
+TOO_FEW_FOR_P95 = 72
+"""Below so many values the highest of them may lie below the 95th percentile: 0.95^71 > 0.025."""
 
 _SEED = 6
 _DRAWS = 20_000_000  # of one bootstrap, so that a hundred thousand queries take a third of a second
@@ -43,8 +47,7 @@ class Spread(Generic[Number]):
         p95: see p50.
         p99: see p50.
         mean_range: percentile bootstrap of the mean; None below `TOO_FEW` values.
-        p95_range: of the 95th percentile, from ranks alone, whatever the distribution; None below 72 values, where no
-            such range exists (0.95^72 < 0.025).
+        p95_range: of the 95th percentile, from ranks alone, whatever the distribution; None below `TOO_FEW_FOR_P95`.
     """
 
     n: int

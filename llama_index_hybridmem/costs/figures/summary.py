@@ -73,12 +73,13 @@ class Summary:
         first: when the first began, Unix seconds; None without traces.
         last: when the last one ended.
         limit: for a calendar month; None without one.
+        phase: what `queries` are of.
         spending: of all traces, whatever they were made for.
-        queries: those of the phase "query", without model calls that no query made.
+        queries: those of the phase, without model calls that no query made.
         answered_within: percentiles 0 … 100 of the wall seconds of queries that ended "ok"; empty without any.
         begun_within: the same of the seconds to their first token, where they were streamed.
         groups: the queries by "route" and whatever else was asked for, largest group first.
-        ledgers: all other traces, by phase; of the phase "query" as "ingest" or `OUTSIDE`; the dearest first.
+        ledgers: all other traces, by phase; of the phase itself as "ingest" or `OUTSIDE`; the dearest first.
         tenants: all traces by tenant, the dearest first.
         models: all model calls.
         counted: all model calls by who counted their tokens.
@@ -95,6 +96,7 @@ class Summary:
     first: float | None
     last: float | None
     limit: Decimal | None
+    phase: str
     spending: Spending
     queries: Group
     answered_within: tuple[float, ...]
@@ -121,20 +123,27 @@ class Summary:
         return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
 
 
-def summarise(traces: Iterable[QueryTrace], *, by: Sequence[str] = ("route",), limit: Decimal | None = None) -> Summary:
+def summarise(
+    traces: Iterable[QueryTrace],
+    *,
+    by: Sequence[str] = ("route",),
+    limit: Decimal | None = None,
+    phase: str = "query",
+) -> Summary:
     """Add traces up, each read once; what is kept of a trace are a few numbers.
 
     Args:
         traces: in any order.
         by: what queries are grouped by, besides the route: `FIELDS`, or ``tags.NAME``.
         limit: what a calendar month may cost, in the currency of the traces.
+        phase: whose traces are the queries; all others are ledgers. An experiment's are tagged "evaluation".
 
     Raises:
         ConfigurationError: nothing can be grouped by that, the limit is not above 0, or there are several currencies.
     """
     if limit is not None and not (limit.is_finite() and limit > 0):
         raise ConfigurationError(f"the limit for a month is an amount above 0, not {limit}")
-    adding = _Adding({name: _reader(name) for name in dict.fromkeys(("route", *by))})
+    adding = _Adding({name: _reader(name) for name in dict.fromkeys(("route", *by))}, phase)
     for trace in traces:
         adding.add(trace)
     return adding.summary(limit)
@@ -153,8 +162,8 @@ class _Account:
 class _Adding:
     """All sums at once."""
 
-    def __init__(self, readers: Mapping[str, Callable[[QueryTrace], str | None]]) -> None:
-        self._readers = readers
+    def __init__(self, readers: Mapping[str, Callable[[QueryTrace], str | None]], phase: str) -> None:
+        self._readers, self._phase = readers, phase
         self._first, self._last = float("inf"), float("-inf")
         self._all, self._queries = _Account(), Grouping()
         self._groups: dict[str, dict[str | None, Grouping]] = {name: {} for name in readers}
@@ -172,7 +181,7 @@ class _Adding:
             self._currencies[trace.currency] = None
         for each in (self._all, self._tenants.setdefault(trace.tenant, _Account()), self._calls, self._diary):
             each.add(trace)
-        ledger = _ledger(trace)
+        ledger = _ledger(trace, self._phase)
         if ledger is None:
             self._add_query(trace)
         else:
@@ -201,6 +210,7 @@ class _Adding:
             first=self._first if some else None,
             last=self._last if some else None,
             limit=limit,
+            phase=self._phase,
             spending=self._all.purse.counted(),
             queries=self._queries.group(None, queries),
             answered_within=quantiles(self._queries.wall_s),
@@ -219,9 +229,9 @@ class _Adding:
         )
 
 
-def _ledger(trace: QueryTrace) -> str | None:
-    """What a trace is accounted under; None for a query."""
-    if trace.phase != "query":
+def _ledger(trace: QueryTrace, phase: str) -> str | None:
+    """What a trace is accounted under; None for a query of the phase."""
+    if trace.phase != phase:
         return trace.phase
     return {"llm": OUTSIDE, "embed": OUTSIDE, "ingest": "ingest"}.get(trace.kind)
 

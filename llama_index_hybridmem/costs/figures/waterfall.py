@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from llama_index_hybridmem.costs.trace import QueryTrace, Stage
 
@@ -42,17 +43,19 @@ class StageTime:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """How the wall time divides, each moment counted once; the three add up to 1.
+    """How the wall time divides, each moment counted once; the first three add up to 1.
 
     Attributes:
         retrieval: while the question was embedded, a store searched, results merged or reranked.
         model: while a language model wrote, and nothing was retrieved.
-        rest: all other time: routing, prompts, waiting.
+        rest: all other time: routing, judging, prompts, waiting.
+        elsewhere: of the rest, what all stages together do not come to: at least so much passed in none.
     """
 
     retrieval: float
     model: float
     rest: float
+    elsewhere: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +75,18 @@ class Waterfall:
     Attributes:
         n: how many those are.
         wall_s: their mean wall time.
-        first_token_s: their mean time to the first token; None when none was streamed.
+        first_token_s: when the first token came: the start of the "llm" bar, and the mean time from there to the first
+            token of those that were streamed; None when none was, or when most had no such stage.
+        streamed: how many that mean is of.
+        elsewhere_s: mean seconds that all their stages together do not come to: at least so much passed in none.
         bars: stages that at least half of them had, in the order of their start.
     """
 
     n: int
     wall_s: float
     first_token_s: float | None
+    streamed: int
+    elsewhere_s: float
     bars: tuple[Bar, ...]
 
 
@@ -106,6 +114,7 @@ class Stopwatch:
     wall_s: float = 0.0
     retrieval_s: float = 0.0
     model_s: float = 0.0
+    stages_s: float = 0.0
     stages: dict[str, _Sum] = field(default_factory=dict)
     kept: list[_Kept] = field(default_factory=list)
     draw: random.Random = field(default_factory=lambda: random.Random("waterfall"))
@@ -118,6 +127,7 @@ class Stopwatch:
         busy = [each for each in trace.stages if each.name not in NOT_RETRIEVAL or each.name in MODEL]
         self.retrieval_s += retrieval
         self.model_s += covered(busy, trace.wall_s) - retrieval
+        self.stages_s += trace.wall_s - _elsewhere_s(trace)
         for stage in trace.stages:
             self._add_stage(stage)
         self._keep(_Kept(trace.wall_s, trace.first_token_s, trace.stages))
@@ -127,7 +137,7 @@ class Stopwatch:
         if not self.wall_s:
             return None
         retrieval, model = self.retrieval_s / self.wall_s, self.model_s / self.wall_s
-        return Split(retrieval, model, max(0.0, 1 - retrieval - model))
+        return Split(retrieval, model, max(0.0, 1 - retrieval - model), max(0.0, 1 - self.stages_s / self.wall_s))
 
     def times(self) -> tuple[StageTime, ...]:
         """Give every stage, the one that took most first."""
@@ -142,9 +152,11 @@ class Stopwatch:
         bars = _bars(middle)
         if not bars:
             return None
-        first = [each.first_token_s for each in middle if each.first_token_s is not None]
-        wall_s = sum(each.wall_s for each in middle) / len(middle)
-        return Waterfall(len(middle), wall_s, sum(first) / len(first) if first else None, bars)
+        waits = [wait for each in middle if (wait := _wait(each)) is not None]
+        asked = next((bar.start_s for bar in bars if bar.name in MODEL), None)
+        first = None if asked is None or not waits else asked + sum(waits) / len(waits)
+        wall_s, elsewhere_s = fmean(each.wall_s for each in middle), fmean(map(_elsewhere_s, middle))
+        return Waterfall(len(middle), wall_s, first, len(waits), elsewhere_s, bars)
 
     def _add_stage(self, stage: Stage) -> None:
         of_stage = self.stages.setdefault(stage.name, _Sum())
@@ -180,6 +192,17 @@ def covered(stages: Iterable[Stage], wall_s: float) -> float:
         seconds += max(0.0, min(end, wall_s) - max(start, upto))
         upto = max(upto, end)
     return seconds
+
+
+def _elsewhere_s(one: QueryTrace | _Kept) -> float:
+    """Seconds beyond all stages; a stage's own time may surround others', so that their ends say nothing of gaps."""
+    return max(0.0, one.wall_s - sum(stage.wall_s for stage in one.stages))
+
+
+def _wait(one: _Kept) -> float | None:
+    """Seconds from the language model's start to the first token; None where there was no such thing."""
+    asked = min((stage.started_s for stage in one.stages if stage.name in MODEL), default=None)
+    return None if asked is None or one.first_token_s is None else max(0.0, one.first_token_s - asked)
 
 
 def _bars(middle: Sequence[_Kept]) -> tuple[Bar, ...]:
