@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from html import unescape
 from html.parser import HTMLParser
@@ -21,20 +22,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
+from rich.cells import cell_len
 from rich.console import Console
 from trace_zoo import EDGES, FOREIGN, HOSTILE, MEAN, trace, traffic, unpriced
 from typer.testing import CliRunner
 
 from llama_index_hybridmem.cli.report import report
-from llama_index_hybridmem.cli.report_view import view
+from llama_index_hybridmem.cli.report_view import Blocks, shown, view
 from llama_index_hybridmem.costs.figures.summary import Summary, summarise
 from llama_index_hybridmem.costs.report import drawing, wording
-from llama_index_hybridmem.costs.report.cost_plots import cost_by_route
+from llama_index_hybridmem.costs.report.cost_plots import cost_by_route, cost_by_tenant
 from llama_index_hybridmem.costs.report.month_plot import budget_curve, month_sentence
 from llama_index_hybridmem.costs.report.page import compose, render
 from llama_index_hybridmem.costs.report.rows import ticks
 from llama_index_hybridmem.costs.report.sections import Section, sections
-from llama_index_hybridmem.costs.report.tables import Table
+from llama_index_hybridmem.costs.report.tables import Table, group, models, route_latencies, troubles
+from llama_index_hybridmem.costs.report.time_plots import latency_by_route, waterfalls
+from llama_index_hybridmem.costs.report.trouble_plots import endings
+from llama_index_hybridmem.costs.trace import Stage
 from llama_index_hybridmem.errors import ConfigurationError, MissingExtraError
 
 TAGS = set(
@@ -275,6 +280,74 @@ def test_sentences_say_the_figures(summary: Summary) -> None:
     assert plain["Calls without a price, by model"].startswith("66 of 1,207 calls (5.5 %) have no price")
 
 
+def plain(text: str) -> str:
+    """Without what keeps names and units together."""
+    return re.sub("[\u2068\u2069]", "", text).replace("\u00a0", " ")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_abstentions_are_told_of_those_that_say() -> None:
+    """One of the three that name a kind of answer, whatever else ended well."""
+    answers = ["abstained", "generated", "sources", *[None] * 9]
+    made = summarise([trace(f"a{place}", status="ok", answer=each) for place, each in enumerate(answers)])
+    (lead,) = [section.lead for section in sections(made) if section.title == "What went wrong?"]
+    told = "1 of the 3 queries that say what kind of answer they gave found no answer in the sources (33 %)."
+    assert plain(lead) in (told, "Nothing: every query ended well, with all of its stores.")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_few_queries_have_no_high_percentiles() -> None:
+    """Not in the tables, not in the sentences, not in the plot; from 20 on they have."""
+    for count, has in ((1, False), (19, False), (20, True)):
+        made = summarise([trace(f"a{place}", status="ok", wall_s=2.0, error=None) for place in range(count)])
+        row = dict(zip(route_latencies(made).columns, route_latencies(made).rows[0], strict=True))
+        assert plain(row["#p50"]) == "2.0 s"
+        assert (row["#p95"] != "too few") == (row["#p99"] != "too few") == has
+        assert ("too few" in group(made, "route").rows[0]) != has
+        drawn = latency_by_route(made)
+        assert drawn is not None
+        assert ("95 of 100" in drawn.sentence) == has
+        assert ("too few" in drawn.sentence) != has
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_dearest_tenant_is_one_that_has_a_name() -> None:
+    """What is tagged with no tenant is told apart; where nothing else has a cost there is no plot."""
+    made = [trace(f"a{place}", tenant=None) for place in range(9)]
+    assert cost_by_tenant(summarise([*made, unpriced(trace("b", tenant="acme"))])) is None
+    drawn = cost_by_tenant(summarise([*made, trace("b", tenant="acme")]))
+    assert drawn is not None
+    assert plain(drawn.sentence).startswith("acme caused $")
+    assert drawn.sentence.endswith("is tagged with no tenant.")
+
+
+def test_a_stream_that_nobody_read_is_told_in_words() -> None:
+    """In the table and in the plot."""
+    made = summarise([trace("a", status="never_consumed", error=None), trace("b", status="ok")])
+    assert troubles("", made.errors, "error").rows[0][0] == "never read"
+    drawn = endings(made)
+    assert drawn is not None
+    assert ">never read<" in drawn.svg
+
+
+def test_time_in_no_stage_is_told() -> None:
+    """33 ms of which a tenth of one is routing."""
+    made = [trace(f"a{place}", status="ok", wall_s=0.033, stages=(Stage("route", 0.0, 0.0001),)) for place in range(3)]
+    (drawn,) = waterfalls(summarise(made))
+    assert plain(drawn.sentence).endswith("the longest stage is route, with 0.10 ms; 33 ms pass in no stage.")
+    assert ">elsewhere<" in drawn.svg
+
+
+def test_only_models_that_raise_have_failed() -> None:
+    """A reader who leaves, or never comes, is no failure of theirs; the column says so."""
+    (answered,) = trace("a").calls[-1:]
+    ways = ("ok", "error", "abandoned", "cancelled", "never_consumed")
+    made = [trace(way, calls=(replace(answered, status=way),)) for way in ways]  # type: ignore[arg-type]
+    found = models(summarise(made))
+    assert found.rows[0][found.columns.index("#failed")] == "1"
+    assert found.rows[0][found.columns.index("#calls")] == "5"
+
+
 def test_a_limit_that_is_passed_or_kept() -> None:
     """The sentence says which, and when."""
     traces = traffic(200)
@@ -380,11 +453,16 @@ def file_of(folder: Path, traces: Sequence[Any]) -> Path:
     return path
 
 
-def ran(*arguments: object) -> str:
-    """What the command writes to standard output; its errors come through."""
+def command() -> typer.Typer:
+    """The command, by itself."""
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(report)
-    ended = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return app
+
+
+def ran(*arguments: object) -> str:
+    """What the command writes to standard output; its errors come through."""
+    ended = CliRunner().invoke(command(), [str(argument) for argument in arguments])
     if ended.exception is not None and not isinstance(ended.exception, SystemExit):
         raise ended.exception
     return ended.stdout
@@ -410,18 +488,54 @@ def test_json_is_the_summary(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_page_in_a_file(tmp_path: Path) -> None:
-    """Its folder is made, and its place is said."""
+    """Its place is said, and nothing else is left beside it."""
     target = tmp_path / "new" / "report.html"
+    target.parent.mkdir()
     assert str(target) in ran(file_of(tmp_path, traffic(20)), "-o", target)
     assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert [path.name for path in target.parent.iterdir()] == ["report.html"]
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_page_through_a_link(tmp_path: Path) -> None:
+    """The file that the link names is written; the link stays one."""
+    kept, link = tmp_path / "kept.html", tmp_path / "link.html"
+    link.symlink_to(kept)
+    ran(file_of(tmp_path, traffic(5)), "-o", link)
+    assert link.is_symlink()
+    assert kept.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
 def test_an_empty_file_is_no_failure(tmp_path: Path) -> None:
-    """It says so, and how traces come into one."""
-    out = ran(file_of(tmp_path, []))
-    assert "There are no traces to report on." in out
-    assert "JsonlTraces" in out
+    """It says so, and how traces come into one; there is no page of nothing."""
+    target = tmp_path / "report.html"
+    for more in ((), ("-o", target)):
+        out = ran(file_of(tmp_path, []), *more)
+        assert "There are no traces to report on." in out
+        assert "JsonlTraces" in out
+    assert not target.exists()
+
+
+def test_a_file_of_anything_else_is_a_failure(tmp_path: Path) -> None:
+    """One line says so, and no page is written."""
+    other, target = tmp_path / "README.md", tmp_path / "report.html"
+    other.write_text("# A heading\n\nand a line\n", encoding="utf-8")
+    ended = CliRunner().invoke(command(), [str(other), "-o", str(target)])
+    assert ended.exit_code == 1
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"{other}: no trace in 2 lines")
+    assert not target.exists()
+
+
+def test_an_experiment_is_reported_on_by_its_phase(tmp_path: Path) -> None:
+    """Its arms are groups, and everything else is a ledger; without --phase the tables say how to get there."""
+    arms = [trace(f"a{place}", phase="evaluation", run=f"arm-{place % 2}") for place in range(6)]
+    path = file_of(tmp_path, arms)
+    out = ran(path, "--by", "run", "--phase", "evaluation").replace("\u00a0", " ")
+    assert re.search(r"6 queries of the phase \W?evaluation", out)
+    assert re.search(r"^arm-0 +3 ", out, re.MULTILINE)
+    assert "--phase NAME reports on those of another phase: evaluation." in ran(path)
 
 
 def test_what_cannot_be_done_is_said_first(tmp_path: Path) -> None:
@@ -430,6 +544,13 @@ def test_what_cannot_be_done_is_said_first(tmp_path: Path) -> None:
     before = path.read_bytes()
     with pytest.raises(ConfigurationError, match="would overwrite the traces"):
         ran(path, "-o", path)
+    (tmp_path / "linked").symlink_to(tmp_path)
+    for folder in (tmp_path, tmp_path / "linked"):
+        with pytest.raises(ConfigurationError, match="is a folder; name a file in it"):
+            ran(path, "-o", folder)
+    with pytest.raises(ConfigurationError, match="there is no folder .*new; make it first"):
+        ran(path, "-o", tmp_path / "new" / "report.html")
+    assert not (tmp_path / "new").exists()
     with pytest.raises(ConfigurationError, match="--limit is an amount"):
         ran(path, "--limit", "ten")
     with pytest.raises(ConfigurationError, match="no such file"):
@@ -444,6 +565,34 @@ def test_the_terminal_says_what_is_not_known() -> None:
         console.print(view(summarise([unpriced(trace("a", status="ok", error=None))])))
     line = next(line for line in kept.get().splitlines() if line.startswith("vector"))
     assert line.split()[2:4] == ["–", "–"]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("name", ["long names", "unicode", "few", "months", "slow", "twelve routes"])
+def test_no_letter_is_lost_in_a_narrow_terminal(name: str, width: int) -> None:
+    """Columns without room follow below: figures stand whole, names are broken, and nothing is beyond the edge."""
+    made = summarise(EDGES[name](), by=("tenant", "answer", "tags.class"), limit=Decimal("0.02"))
+    console = Console(width=width, file=io.StringIO())
+    for table in shown(made):
+        with console.capture() as kept:
+            console.print(Blocks(table))
+        out = kept.get()
+        assert max(cell_len(line) for line in out.splitlines()) <= width
+        for row in table.rows:
+            figures = [cell for cell, column in zip(row, table.columns, strict=True) if column.startswith("#")]
+            assert all(figure in out for figure in figures)
+        letters = Counter("".join("".join(row) for row in table.rows))
+        assert not {letter for letter in letters - Counter(out) if not letter.isspace()}
+
+
+def test_the_terminal_says_where_the_time_went(tmp_path: Path) -> None:
+    """Every stage with its share, and what no stage accounts for."""
+    stages = (Stage("vector", 0.0, 1.0, 0.5), Stage("llm", 1.0, 2.0))
+    made = [trace(f"a{place}", status="ok", wall_s=4.0, stages=stages) for place in range(3)]
+    out = ran(file_of(tmp_path, made)).replace("\u00a0", " ")
+    found = out[out.index("Where the time went") :]
+    for line in ("llm 3 2.0 s 50 % –", "vector 3 1.0 s 25 % 500 ms", "elsewhere 3 1.0 s 25 % –"):
+        assert line in [" ".join(told.split()) for told in found.splitlines()]
 
 
 def test_a_table_without_rows_is_left_out() -> None:

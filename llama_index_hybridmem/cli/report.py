@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,8 @@ from .options import Json
 if TYPE_CHECKING:
     from ..costs.figures.summary import Summary
     from ..costs.trace import QueryTrace
+
+_NARROWEST = 60
 
 
 def report(
@@ -33,32 +37,37 @@ def report(
         list[str] | None,
         typer.Option(metavar="FIELD", help="A further table: tenant, user, run, kind, … or tags.NAME; repeatable."),
     ] = None,
+    phase: Annotated[
+        str, typer.Option(metavar="NAME", help="Whose traces are the queries; an experiment's are tagged evaluation.")
+    ] = "query",
     as_json: Json = False,
 ) -> None:
     """Say what queries cost, where their time went and what went wrong, from their traces.
 
-    Without -o as tables. The page is one file that loads nothing: send it, print it, open it anywhere.
+    Without -o as tables. What was done for another phase is billed, and kept out of every figure per query. The
+    page is one file that loads nothing: send it, print it, open it anywhere.
     """
-    from ..costs.exporters.reading import read_traces
+    from ..costs.exporters import reading
     from ..costs.figures.summary import summarise
     from . import screen
-    from .report_view import view
 
-    allowed, found = _amount(limit), read_traces(traces)
-    if output is not None:
-        _check(output, traces)
+    allowed, found = _amount(limit), reading.read_traces(traces)
+    place = None if output is None else _checked(output, traces)
+    logging.getLogger(reading.__name__).addHandler(logging.NullHandler())  # speaks with -v; here lines are counted
     with _progress(found) as read:
-        summary = summarise(read, by=by or (), limit=allowed)
+        summary = summarise(read, by=by or (), limit=allowed, phase=phase)
+    if found.skipped and not summary.traces:
+        told = f"{', '.join(traces)}: no trace in {found.skipped:,} lines; name a file that JsonlTraces has written"
+        screen.aside().print(told, markup=False, soft_wrap=True)
+        raise typer.Exit(1)
     if found.skipped:
         screen.aside().print(f"{found.skipped:,} lines that are no traces were left out", style="yellow")
-    if output is not None:
-        _write(output, summary, traces)
+    if place is not None and summary.traces:
+        _write(place, summary, traces)
     if as_json:
         screen.write_json(summary.to_json())
-    elif output is not None:
-        screen.page().print(f"{output}: {summary.traces:,} traces", soft_wrap=True, markup=False)
     else:
-        screen.page().print(view(summary))
+        _say(summary, output)
 
 
 def _amount(written: str | None) -> Decimal | None:
@@ -68,15 +77,35 @@ def _amount(written: str | None) -> Decimal | None:
         raise ConfigurationError(f"--limit is an amount such as 250 or 12.50, not {written!r}") from error
 
 
-def _check(output: Path, traces: Sequence[str]) -> None:
-    """Fail before a long file is read, not after: a missing library, a page in place of the traces."""
-    from ..disk import make_folder
+def _checked(output: Path, traces: Sequence[str]) -> Path:
+    """Give the file behind any links, or fail before a long file is read: no library, no folder, or the traces."""
     from ..extras import require
 
     require("the page of hybridmem report", "report", "jinja2", "matplotlib")
-    if any(Path(given).resolve() == output.resolve() for given in traces):
+    place = Path(realpath(output))
+    if place.suffix == ".jsonl" or any(place == Path(realpath(given)) for given in traces):
         raise ConfigurationError(f"-o {output} would overwrite the traces; name another file, such as report.html")
-    make_folder(output.parent)
+    if place.is_dir():
+        raise ConfigurationError(f"-o {output} is a folder; name a file in it, such as {output / 'report.html'}")
+    if place.exists() and not place.is_file():
+        raise ConfigurationError(f"-o {output} is no file that a page can be written to")
+    if not place.parent.is_dir():
+        raise ConfigurationError(f"-o {output}: there is no folder {place.parent}; make it first")
+    return place
+
+
+def _say(summary: Summary, output: Path | None) -> None:
+    """Print the tables, or where the page is; in a narrow terminal no wider than that."""
+    from rich.console import Console
+
+    from . import screen
+    from .report_view import view
+
+    page = screen.page()
+    if output is not None and summary.traces:
+        page.print(f"{output}: {summary.traces:,} traces", soft_wrap=True, markup=False)
+    else:
+        page.print(view(summary), width=min(page.width, max(Console().width, _NARROWEST)))
 
 
 def _write(output: Path, summary: Summary, traces: Sequence[str]) -> None:

@@ -69,17 +69,20 @@ def spent_by_route(summary: Summary) -> Plot | None:
 def cost_by_tenant(summary: Summary) -> Plot | None:
     """Draw what each tenant's traces cost, the dearest first, the others together."""
     whole = summary.spending.known
-    if not whole or not any(account.name is not None for account in summary.tenants):
+    dearest = next((each for each in summary.tenants if each.name is not None and each.spending.known), None)
+    if not whole or dearest is None:
         return None
     shown, others = first(summary.tenants, _MOST)
     rows = [_account_row(tenant_name(each), each, whole, summary.currency) for each in shown]
     if others:
         rows.append(_money_row(f"{len(others):,} others", _together(others), whole, summary.currency, colour="five"))
-    dearest = shown[0]
     sentence = (
         f"{wording.said(tenant_name(dearest))} caused {wording.money(dearest.spending.known, summary.currency)} of the "
         f"{wording.money(whole, summary.currency)} that is known, {_part(dearest.spending.known, whole)}."
     )
+    untagged = next((each.spending.known for each in summary.tenants if each.name is None), None)
+    if untagged:
+        sentence += f" {_part(untagged, whole)} is tagged with no tenant."
     return plot("cost-by-tenant", "Cost by tenant", sentence, bars(rows))
 
 

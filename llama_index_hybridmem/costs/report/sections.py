@@ -67,6 +67,8 @@ def headline(summary: Summary) -> str:
         return "There are no traces to report on."
     when = wording.period(summary.first, summary.last)
     asked = wording.queries(summary.queries.n) if summary.queries.n else "No queries"
+    if summary.phase != "query":
+        asked += f" of the phase {wording.said(summary.phase)}"
     others = summary.traces - summary.queries.n
     besides = f", and {wording.counted(others, 'other trace')}" if others else ""
     return f"{asked}{besides}. {when}."
@@ -154,14 +156,22 @@ def _trouble(summary: Summary) -> Section:
     if asked.n and not plots:
         lead = "Nothing: every query ended well, with all of its stores."
     elif asked.answered:
-        part = wording.share(asked.abstained / asked.answered)
-        lead = f"{part} of the queries that ended well found no answer in the sources, and said so."
+        lead = _abstained(asked.abstained, asked.answered)
     found = [
         tables.by_route(summary),
         tables.troubles("Queries that did not end well", summary.errors, "error"),
         tables.troubles("Stores that were missing", summary.degraded, "store"),
     ]
     return Section("What went wrong?", lead, plots, found)
+
+
+def _abstained(abstained: int, answered: int) -> str:
+    """Of those that say; an engine that names no kind of answer may have found none, too."""
+    of_them = f"of the {wording.queries(answered)} that say what kind of answer they gave"
+    if answered == 1:
+        return f"The one query that says what kind of answer it gave found {'none' if abstained else 'one'}."
+    part = f" ({wording.share(abstained / answered)})" if abstained else ""
+    return f"{wording.count(abstained) if abstained else 'None'} {of_them} found no answer in the sources{part}."
 
 
 def _trust(summary: Summary) -> Section:

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from llama_index_hybridmem.costs.figures.groups import Group
 from llama_index_hybridmem.costs.figures.model_use import PriceUsed
-from llama_index_hybridmem.costs.figures.spread import TOO_FEW, Range, Spread
+from llama_index_hybridmem.costs.figures.spread import TOO_FEW, TOO_FEW_FOR_P95, Range, Spread
 from llama_index_hybridmem.costs.figures.summary import Account, Summary, Trouble
 from llama_index_hybridmem.costs.report import wording
 from llama_index_hybridmem.costs.report.names import model_name, route_name, tenant_name
@@ -52,7 +52,7 @@ def route_costs(summary: Summary) -> Table:
     )
     note = (
         "Mean and percentiles of the queries whose every model call has a price. 95 % range: where the mean lies "
-        f"(bootstrap); too few: below {TOO_FEW} of them."
+        f"(bootstrap). Too few: below {TOO_FEW} of them."
     )
     return Table("Cost by route", columns, [_cost_cells(group, summary.currency) for group in summary.routes], note)
 
@@ -71,8 +71,8 @@ def route_latencies(summary: Summary) -> Table:
         "#first token p95",
     )
     note = (
-        "Of queries that ended well. 95 % range: where the true p95 lies; too few: below 72 queries, of which no such "
-        "range exists."
+        "Of queries that ended well. 95 % range: where the true p95 lies. Too few: below "
+        f"{TOO_FEW_FOR_P95} of them for that range, below {TOO_FEW} for any percentile above p50."
     )
     return Table("Latency by route", columns, [_latency_cells(group) for group in summary.routes], note)
 
@@ -124,7 +124,7 @@ def models(summary: Summary) -> Table:
 
 def stages(summary: Summary) -> Table:
     """What the stages of all queries took."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             wording.name(each.name),
             wording.count(each.n),
@@ -135,11 +135,21 @@ def stages(summary: Summary) -> Table:
         )
         for each in summary.queries.stages[:_MOST]
     ]
+    rows += _elsewhere(summary)
     note = (
-        "Mean and CPU of the queries that had the stage, stages inside it left out; share of the time of all queries. "
-        "Stages that run side by side add up to more than the whole."
+        "Of queries that ended well. Mean and CPU: of those that had the stage, stages inside it left out. Share: of "
+        "the time of all; stages side by side add up to more. elsewhere: in no stage, at least."
     )
     return Table("Stages", ("stage", "#queries", "#mean", "#share", "#CPU", "#calls"), rows, note)
+
+
+def _elsewhere(summary: Summary) -> list[tuple[str, ...]]:
+    """The time that no stage accounts for, where there are stages."""
+    split, latency = summary.queries.split, summary.queries.latency
+    if split is None or latency is None or not split.elsewhere:
+        return []
+    mean = wording.seconds(split.elsewhere * latency.mean)
+    return [("elsewhere", wording.count(latency.n), mean, wording.share(split.elsewhere), wording.NONE, wording.NONE)]
 
 
 def group(summary: Summary, by: str) -> Table:
@@ -163,7 +173,7 @@ def group(summary: Summary, by: str) -> Table:
 def troubles(title: str, found: Iterable[Trouble], what: str) -> Table:
     """What went wrong, with the most frequent reasons."""
     rows = [
-        (wording.name(each.name), wording.count(each.n), wording.share(each.share), _reasons(each))
+        (wording.ending(each.name), wording.count(each.n), wording.share(each.share), _reasons(each))
         for each in list(found)[:_MOST]
     ]
     return Table(title, (what, "#queries", "#share", "most often"), rows)
@@ -217,7 +227,7 @@ def _cost_cells(group: Group, currency: str) -> tuple[str, ...]:
         _mean(group, currency),
         wording.NONE if cost is None else _money_range(cost.mean_range, currency),
         wording.NONE if cost is None else wording.money(cost.p50, currency),
-        wording.NONE if cost is None else wording.money(cost.p95, currency),
+        wording.NONE if cost is None else _FEW if cost.n < TOO_FEW else wording.money(cost.p95, currency),
         wording.count(group.spending.unpriced),
     )
 
@@ -235,10 +245,13 @@ def _mean(group: Group, currency: str) -> str:
 
 
 def _times(spread: Spread[float] | None) -> tuple[str, str, str, str]:
-    """The four percentiles."""
+    """The four percentiles; of few values the half alone."""
     if spread is None:
         return (wording.NONE,) * 4
-    p50, p90, p95, p99 = (wording.seconds(each) for each in (spread.p50, spread.p90, spread.p95, spread.p99))
+    p50 = wording.seconds(spread.p50)
+    if spread.n < TOO_FEW:
+        return p50, _FEW, _FEW, _FEW
+    p90, p95, p99 = (wording.seconds(each) for each in (spread.p90, spread.p95, spread.p99))
     return p50, p90, p95, p99
 
 

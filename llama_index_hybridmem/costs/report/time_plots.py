@@ -17,7 +17,7 @@ from llama_index_hybridmem.costs.report.rows import STEP, Stack, draw_legend, st
 
 _MOST = 9
 _MOST_WATERFALLS = 4
-_FEWEST = 10  # values of which a curve of percentiles says anything
+_IDLE = 0.05  # of the latency: what no stage accounts for is told from there on
 _SMALL = 11.0
 _STEPS = (20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 18000.0, 36000.0, 86400.0)
 _ROUND = (*(digit * 10.0**power for power in range(-6, 2) for digit in (1, 2, 5)), *_STEPS[2:])
@@ -30,11 +30,11 @@ Scale = Callable[[float], float]
 def latency_curve(summary: Summary) -> Plot | None:
     """Draw how many queries were answered within how many seconds."""
     latency = summary.queries.latency
-    if latency is None or latency.n < _FEWEST:
+    if latency is None or latency.n < TOO_FEW:
         return None
     begun = summary.queries.first_token
     lines = [("whole answer", "one", summary.answered_within)]
-    if begun is not None and begun.n >= _FEWEST:
+    if begun is not None and begun.n >= TOO_FEW:
         lines.append(("first token", "two", summary.begun_within))
     drawing = Drawing(212)
     draw_legend(drawing, [(name, colour) for name, colour, _ in lines])
@@ -60,33 +60,60 @@ def latency_by_route(summary: Summary) -> Plot | None:
     if not shown:
         return None
     known = [(group, group.latency) for group in shown if group.latency is not None]
-    scale, marks = _axis([edge for _, latency in known for edge in (latency.p50, latency.p99)], 40)
+    scale, marks = _axis([edge for _, latency in known for edge in _edges(latency)], 40)
     drawing = Drawing(STEP * len(known) + 16)
     for x in marks:
         drawing.line([(scale(x), 14), (scale(x), STEP * len(known) - 4)], "line", 0.8)
     for place, (group, latency) in enumerate(known):
         top = place * STEP
-        told = f"p50 {wording.seconds(latency.p50)} · p95 {wording.seconds(latency.p95)}"
+        told = f"p50 {wording.seconds(latency.p50)} · {_second(latency)}"
         drawing.text(0, top + 12, wording.shortened(route_name(group), WIDTH - wording.width(told) - 12))
         drawing.text(WIDTH, top + 12, told, anchor="right", bold=True)
-        _percentile_bar(drawing, top + 23, *(scale(each) for each in (latency.p50, latency.p95, latency.p99)))
+        _percentile_bar(drawing, top + 23, [scale(edge) for edge in _edges(latency)])
     _tick_texts(drawing, scale, marks, STEP * len(known) + 10)
-    note = "Dot: half of the queries. End of the bar: 95 of 100. End of the line: 99 of 100."
-    note += not_all(len(known), summary)
+    note = _latency_note([latency.n for _, latency in known]) + not_all(len(known), summary)
     return plot("latency-by-route", "Latency, by route", _latency_sentence(known), drawing, note)
 
 
+def _latency_note(counts: Sequence[int]) -> str:
+    dot, more = "Dot: half of the queries.", " End of the bar: 95 of 100. End of the line: 99 of 100."
+    few = f" Of fewer than {TOO_FEW} queries the dot alone." if min(counts) < TOO_FEW else ""
+    return dot + (more if max(counts) >= TOO_FEW else "") + few
+
+
 def _latency_sentence(known: Sequence[tuple[Group, Spread[float]]]) -> str:
-    fewest = min(latency.n for _, latency in known)
-    few = f" {wording.queries(fewest)} of a route are too few for percentiles." if fewest < TOO_FEW else ""
-    if len(known) == 1:
-        _, latency = known[0]
-        return f"95 of 100 answers came within {wording.seconds(latency.p95)}.{few}"
-    (slow, most), (fast, least) = (edge(known, key=lambda each: each[1].p95) for edge in (max, min))
+    many = [each for each in known if each[1].n >= TOO_FEW]
+    if not many:
+        return _few_sentence(known)
+    if len(many) == 1:
+        group, latency = many[0]
+        whose = f" to queries {by_route(group)}" if len(known) > 1 else ""
+        return f"95 of 100 answers{whose} came within {wording.seconds(latency.p95)}."
+    (slow, most), (fast, least) = (edge(many, key=lambda each: each[1].p95) for edge in (max, min))
     return (
         f"Slowest are queries {by_route(slow)}: 95 of 100 answers within {wording.seconds(most.p95)}, against "
-        f"{wording.seconds(least.p95)} {by_route(fast)}.{few}"
+        f"{wording.seconds(least.p95)} {by_route(fast)}."
     )
+
+
+def _few_sentence(known: Sequence[tuple[Group, Spread[float]]]) -> str:
+    """What can be said where no route has enough queries."""
+    group, latency = max(known, key=lambda each: each[1].n)
+    whose = f" {by_route(group)}" if len(known) > 1 else ""
+    if latency.n == 1:
+        return f"The one answer{whose} took {wording.seconds(latency.p50)}; that is too few to say more."
+    half = f"Half of {wording.counted(latency.n, 'answer')}{whose} came within {wording.seconds(latency.p50)}"
+    return f"{half}; that is too few to say more."
+
+
+def _edges(latency: Spread[float]) -> tuple[float, ...]:
+    """The percentiles that are shown: of few values the half alone."""
+    return (latency.p50,) if latency.n < TOO_FEW else (latency.p50, latency.p95, latency.p99)
+
+
+def _second(latency: Spread[float]) -> str:
+    few = latency.n < TOO_FEW
+    return f"of {wording.queries(latency.n)}" if few else f"p95 {wording.seconds(latency.p95)}"
 
 
 def time_split(summary: Summary) -> Plot | None:
@@ -113,26 +140,38 @@ def waterfalls(summary: Summary) -> list[Plot]:
 
 
 def _waterfall(place: int, group: Group, found: Waterfall) -> Plot:
-    drawing = Drawing(20 * len(found.bars) + 22)
+    idle = _is_idle(found)
+    foot = 20.0 * (len(found.bars) + idle)
+    drawing = Drawing(foot + 22)
     end = max(found.wall_s, *(bar.start_s + bar.length_s for bar in found.bars))
     left, right = 84.0, WIDTH - 54
     for row, bar in enumerate(found.bars):
-        y = 20.0 * row
-        x = left + bar.start_s / end * (right - left)
+        y, x = 20.0 * row, left + bar.start_s / end * (right - left)
         drawing.text(0, y + 12, wording.shortened(bar.name, left - 8, _SMALL), size=_SMALL)
         drawing.line([(left, y + 8.5), (right, y + 8.5)], "track", 1)
         drawing.bar(x, y + 3, max(1.5, bar.length_s / end * (right - left)), 11, _colour(bar))
         drawing.text(WIDTH, y + 12, wording.seconds(bar.length_s), size=_SMALL, anchor="right")
-    foot = 20.0 * len(found.bars)
+    if idle:
+        drawing.text(0, foot - 8, "elsewhere", size=_SMALL, colour="dim")
+        drawing.text(WIDTH, foot - 8, wording.seconds(found.elsewhere_s), size=_SMALL, colour="dim", anchor="right")
     if found.first_token_s is not None and found.first_token_s < end:
         x = left + found.first_token_s / end * (right - left)
         drawing.line([(x, 0), (x, foot + 4)], "ink", 1, (2, 2))
         _beside(drawing, x, foot + 14, f"first token {wording.seconds(found.first_token_s)}", left)
-    note = "The query in the middle."
-    if found.n > 1:
-        note = f"Means of the {wording.queries(found.n)} around the median."
     title = f"A query {by_route(group)}, stage by stage"
-    return plot(f"waterfall-{place + 1}", title, _waterfall_sentence(found), drawing, note)
+    return plot(f"waterfall-{place + 1}", title, _waterfall_sentence(found), drawing, _waterfall_note(found))
+
+
+def _waterfall_note(found: Waterfall) -> str:
+    note = f"Means of the {wording.queries(found.n)} around the median." if found.n > 1 else "The query in the middle."
+    if found.first_token_s is not None and found.streamed < found.n:
+        note += f" First token: of the {found.streamed:,} that were streamed."
+    return f"{note} elsewhere: in no stage, at least." if _is_idle(found) else note
+
+
+def _is_idle(found: Waterfall) -> bool:
+    """Whether the time that no stage accounts for is worth a word."""
+    return found.elsewhere_s > _IDLE * found.wall_s
 
 
 def _waterfall_sentence(found: Waterfall) -> str:
@@ -140,9 +179,11 @@ def _waterfall_sentence(found: Waterfall) -> str:
     asked = next((bar for bar in found.bars if bar.name == "llm"), None)
     if asked is None:
         longest = max(found.bars, key=lambda bar: bar.length_s)
-        return f"{said}; the longest stage is {wording.said(longest.name)}, with {wording.seconds(longest.length_s)}."
-    before, writing = wording.seconds(asked.start_s), wording.seconds(asked.length_s)
-    return f"{said}: {before} until the language model is asked, {writing} of its answer."
+        said += f"; the longest stage is {wording.said(longest.name)}, with {wording.seconds(longest.length_s)}"
+    else:
+        before, writing = wording.seconds(asked.start_s), wording.seconds(asked.length_s)
+        said += f": {before} until the language model is asked, {writing} of its answer"
+    return f"{said}; {wording.seconds(found.elsewhere_s)} pass in no stage." if _is_idle(found) else f"{said}."
 
 
 def _colour(bar: Bar) -> str:
@@ -207,10 +248,13 @@ def _marked(drawing: Drawing, scale: Scale, values: Sequence[float]) -> None:
         )
 
 
-def _percentile_bar(drawing: Drawing, y: float, p50: float, p95: float, p99: float) -> None:
-    drawing.line([(p95, y), (max(p99, p95 + 0.5), y)], "one", 1.4)
-    drawing.bar(p50, y - 4.5, max(p95 - p50, 1), 9, "one", 0.4)
-    drawing.dot(p50, y, 4.5, "one")
+def _percentile_bar(drawing: Drawing, y: float, edges: Sequence[float]) -> None:
+    """A dot at the first, a bar to the second and a line to the third, as far as there are such."""
+    if len(edges) > 1:
+        p50, p95, p99 = edges
+        drawing.line([(p95, y), (max(p99, p95 + 0.5), y)], "one", 1.4)
+        drawing.bar(p50, y - 4.5, max(p95 - p50, 1), 9, "one", 0.4)
+    drawing.dot(edges[0], y, 4.5, "one")
 
 
 def _beside(drawing: Drawing, x: float, y: float, told: str, left: float) -> None:

@@ -24,12 +24,12 @@ def endings(summary: Summary) -> Plot | None:
         return None
     whole = summary.queries.n
     rows = [
-        Row(status.replace("_", " "), count / whole, wording.share(count / whole), wording.queries(count), colour="two")
+        Row(wording.ending(status), count / whole, wording.share(count / whole), wording.queries(count), colour="two")
         for status, count in bad.items()
     ]
     failed = sum(bad.values())
     said = f"{wording.count(failed)} of {wording.queries(whole)} ({wording.share(failed / whole)}) did not end well."
-    note = "abandoned: a stream closed early. never consumed: a stream that nobody read."
+    note = "abandoned: a stream closed early. never read: a stream that nobody read."
     kept = note if bad.keys() & {"abandoned", "never_consumed"} else ""
     return plot("endings", "Did not end well", said, bars(rows), kept)
 

@@ -160,6 +160,11 @@ def said(text: str) -> str:
     return f"\u2068{shortened(text, 26, 1)}\u2069"
 
 
+def ending(status: str) -> str:
+    """Say how a query ended, in words; the type of an error stays what it is."""
+    return "never read" if status == "never_consumed" else name(status)
+
+
 def width(text: str, size: float = 12) -> float:
     """Estimate how wide text stands, in the unit of its size; rather too wide, whatever the reader's font."""
     return size * sum(_ems(letter) for letter in text)
