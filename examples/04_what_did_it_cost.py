@@ -137,11 +137,11 @@ for trace in handler.traces():
         f"{1000 * trace.wall_s:>6.0f} ms {read:>6,} + {written:<3} tokens  {cost}"
     )
 
-trace = handler.traces()[-2]
-print(f"\n== One of them closely: {trace.name}, tenant {trace.tenant}\n")
-for stage in trace.stages:
+one = handler.traces()[-2]
+print(f"\n== One of them closely: {one.name}, tenant {one.tenant}\n")
+for stage in one.stages:
     print(f"  {stage.name:<12}{1000 * stage.wall_s:>7.1f} ms, begun after {1000 * stage.started_s:.1f} ms")
-for call in trace.calls:
+for call in one.calls:
     count = "nobody knows" if call.usage is None else f"{call.usage.input:,} + {call.usage.output} {call.usage.source}"
     print(f"  {call.kind:<10}{call.model}: {count}, ${call.cost} by {call.price}")
 
@@ -173,7 +173,7 @@ budget = Budget(
 limited = memory.as_query_engine(budget.guard(llm), similarity_top_k=4)  # guard gives a copy; llm stays as it is
 
 print("\n== A limit of $0.001 a day for each tenant\n")
-with handler.tags(tenant="bravo"):
+with handler.tags(tenant="bravo", engine="limited"):
     for number in range(1, 100):
         try:
             limited.query("In which year was row hammer first published?")
