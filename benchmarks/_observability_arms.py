@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from _observability_hearing import Events, Spans
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler, TokenCountingHandler
 from llama_index_instrumentation import get_dispatcher
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 NOBODY = "no handler (A/A)"
+IDLE = "a handler that does nothing"
 OURS = "CostLatencyHandler"
 OPENINFERENCE = "OpenInference"
 OTEL = "llama-index-observability-otel"
@@ -32,6 +34,10 @@ Step = Callable[[], object]
 
 def _nothing() -> None:
     """What needs no doing."""
+
+
+def _ignore(*_: object) -> None:
+    """What does not listen."""
 
 
 class Arm:
@@ -80,6 +86,21 @@ def ours(name: str = OURS, exporters: Sequence[Any] = (), settle: Step = _nothin
         settle()
 
     return Arm(name, handler.install, handler.uninstall, settled, handler.clear)
+
+
+def idle() -> Arm:
+    """What LlamaIndex itself takes to tell one handler more of every span and event."""
+    root, spans, events = get_dispatcher(), Spans(_ignore, _ignore), Events(_ignore)
+
+    def on() -> None:
+        root.add_span_handler(spans)
+        root.add_event_handler(events)
+
+    def off() -> None:
+        root.span_handlers.remove(spans)
+        root.event_handlers.remove(events)
+
+    return Arm(IDLE, on, off)
 
 
 def legacy(name: str, handler: Any, callbacks: CallbackManager, forget: Step) -> Arm:
@@ -174,7 +195,7 @@ def everyone(callbacks: CallbackManager, folder: Path) -> list[Arm]:
         callbacks: of the app.
         folder: for traces.
     """
-    arms = [Arm(NOBODY), ours()]
+    arms = [Arm(NOBODY), idle(), ours()]
     place = tempfile.mkdtemp(dir=folder)
     arms.append(ours(f"{OURS} + JsonlTraces", [JsonlTraces(Path(place) / "traces.jsonl")]))
     if HAS_PROMETHEUS:

@@ -10,15 +10,11 @@ from __future__ import annotations
 import gc
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
-from llama_index_instrumentation import get_dispatcher
-from pydantic import PrivateAttr
+from _observability_hearing import Hear, hearing
 
 from llama_index_hybridmem import CostLatencyHandler
 
@@ -26,58 +22,6 @@ _UUID = 36  # characters of it, at the end of a span's id
 
 Heard = tuple[str, tuple[Any, ...]]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
-Hear = Callable[..., Any]
-
-
-class _Spans(BaseSpanHandler[Any]):
-    """Passes on what it is told of spans."""
-
-    _enter: Hear = PrivateAttr()
-    _leave: Hear = PrivateAttr()
-
-    def __init__(self, enter: Hear, leave: Hear) -> None:
-        super().__init__()
-        self._enter, self._leave = enter, leave
-
-    def span_enter(
-        self, id_: str, bound_args: Any, instance: Any = None, parent_id: str | None = None, tags: Any = None, **_: Any
-    ) -> None:
-        self._enter(id_, bound_args, instance, parent_id, tags)
-
-    def span_exit(self, id_: str, bound_args: Any, instance: Any = None, result: Any = None, **_: Any) -> None:
-        self._leave(id_, bound_args, instance, result)
-
-    def new_span(self, *_: Any, **__: Any) -> None: ...
-
-    def prepare_to_exit_span(self, *_: Any, **__: Any) -> None: ...
-
-    def prepare_to_drop_span(self, *_: Any, **__: Any) -> None: ...
-
-
-class _Events(BaseEventHandler):
-    """Passes events on."""
-
-    _hear: Hear = PrivateAttr()
-
-    def __init__(self, hear: Hear) -> None:
-        super().__init__()
-        self._hear = hear
-
-    def handle(self, event: Any, **_: Any) -> None:
-        self._hear(event)
-
-
-@contextmanager
-def _hearing(enter: Hear, leave: Hear, event: Hear) -> Iterator[None]:
-    """Stand on LlamaIndex's instrumentation within a block."""
-    root, spans, events = get_dispatcher(), _Spans(enter, leave), _Events(event)
-    root.add_span_handler(spans)
-    root.add_event_handler(events)
-    try:
-        yield
-    finally:
-        root.span_handlers.remove(spans)
-        root.event_handlers.remove(events)
 
 
 def record(ask: Callable[[int], Any]) -> list[Heard]:
@@ -87,7 +31,7 @@ def record(ask: Callable[[int], Any]) -> list[Heard]:
     def writes(kind: str) -> Hear:
         return lambda *told: heard.append((kind, told))
 
-    with _hearing(writes("enter"), writes("leave"), writes("event")):
+    with hearing(writes("enter"), writes("leave"), writes("event")):
         ask(1)
     return heard
 
@@ -125,7 +69,7 @@ def _seconds_within(steps: Sequence[Hear], ask: Callable[[int], Any], queries: i
         return run
 
     seconds = []
-    with _hearing(*map(timed, steps)):
+    with hearing(*map(timed, steps)):
         for number in range(queries):
             total[0] = 0.0
             ask(number)
