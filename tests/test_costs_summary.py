@@ -307,6 +307,16 @@ def test_an_adapter_is_a_row_of_its_own(summary: Summary) -> None:
 # -- time -------------------------------------------------------------------------------------------------------------
 
 
+def test_a_stores_own_time_around_its_embedding_is_all_retrieval() -> None:
+    """30 ms of a store's own, 50 ms of embedding inside it: the sources were there after 80 ms of 200."""
+    stages = (Stage("graph", 0.0, 0.03), Stage("embed", 0.01, 0.05), Stage("prompt", 0.08, 0.02), Stage("llm", 0.1, 0.1))
+    watch = Stopwatch()
+    watch.add(QueryTrace("1", "query", "q", 0.0, 0.2, stages=stages))
+    split = watch.split()
+    assert split is not None
+    assert (round(split.retrieval, 6), round(split.model, 6)) == (0.4, 0.5)
+
+
 @given(STAGES, st.floats(0.001, 20))
 def test_covered_time_counts_a_moment_once(spans: list[tuple[float, float]], wall: float) -> None:
     """Never more than the stages' sum, their hull or the query; never less than the longest of them inside it."""

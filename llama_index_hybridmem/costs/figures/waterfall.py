@@ -123,10 +123,11 @@ class Stopwatch:
         """Count one."""
         self.n += 1
         self.wall_s += trace.wall_s
-        retrieval = covered((each for each in trace.stages if each.name not in NOT_RETRIEVAL), trace.wall_s)
-        busy = [each for each in trace.stages if each.name not in NOT_RETRIEVAL or each.name in MODEL]
-        self.retrieval_s += retrieval
-        self.model_s += covered(busy, trace.wall_s) - retrieval
+        retrieval_s = _retrieval_s(trace)
+        self.retrieval_s += retrieval_s
+        self.model_s += min(
+            covered((each for each in trace.stages if each.name in MODEL), trace.wall_s), trace.wall_s - retrieval_s
+        )
         self.stages_s += trace.wall_s - _elsewhere_s(trace)
         for stage in trace.stages:
             self._add_stage(stage)
@@ -192,6 +193,21 @@ def covered(stages: Iterable[Stage], wall_s: float) -> float:
         seconds += max(0.0, min(end, wall_s) - max(start, upto))
         upto = max(upto, end)
     return seconds
+
+
+def _retrieval_s(trace: QueryTrace) -> float:
+    """Seconds until the sources were there.
+
+    A store's own time may surround that of its embedding, so its start and length do not tell its end: all of them
+    together, but no more than passed until the prompt was begun, or whatever came next.
+    """
+    stages = [each for each in trace.stages if each.name not in NOT_RETRIEVAL]
+    if not stages:
+        return 0.0
+    began = min(each.started_s for each in stages)
+    later = (each.started_s for each in trace.stages if each.name in NOT_RETRIEVAL and each.started_s > began)
+    block_s = min(later, default=trace.wall_s) - began
+    return min(trace.wall_s, max(covered(stages, trace.wall_s), min(sum(each.wall_s for each in stages), block_s)))
 
 
 def _elsewhere_s(one: QueryTrace | _Kept) -> float:
