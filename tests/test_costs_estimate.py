@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +21,7 @@ from llama_index_hybridmem.cli import costs as command
 from llama_index_hybridmem.costs.planning.corpus import default_count, measure
 from llama_index_hybridmem.costs.planning.estimate import BY_THE_HOUR, NO_PRICE, Estimate, Line, estimate
 from llama_index_hybridmem.costs.planning.work import GRAPHS, Corpus, Graph, Plan
+from llama_index_hybridmem.costs.prices import genai
 from llama_index_hybridmem.costs.prices.book import PriceBook
 from llama_index_hybridmem.costs.prices.row import LEVELS, Level, PriceRow
 from llama_index_hybridmem.costs.tokens.usage import Usage
@@ -276,14 +279,113 @@ def test_prices_are_shown_with_their_source(folder: Path) -> None:
         ("1M output tokens", "9", True),
     ]
     assert "STALE" in called("prices", "old-model", *own).stdout
-    assert "stay unpriced" in called("prices", "nobody-knows-this", *own).stdout
-    assert "own prices; " in " ".join(called("prices", *own).stdout.split())
+    unknown = " ".join(called("prices", "nobody-knows-this", *own).stdout.split())
+    for told in ("openai/nobody-knows-this: its calls stay unpriced", "--prices FILE", "PriceBook().self_hosted"):
+        assert told in unknown
+    assert f"4 prices of {folder / 'prices.csv'}; " in " ".join(called("prices", *own).stdout.split())
+
+
+@pytest.fixture
+def without_genai(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine without genai-prices."""
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    genai.installed.cache_clear()
+    yield
+    genai.installed.cache_clear()
+
+
+def test_a_missing_library_is_named_where_a_price_is_missing(folder: Path, tmp_path: Path, without_genai: None) -> None:
+    """Estimate, prices and reprice say what to install; where every price is known nothing is said."""
+    pip = 'pip install "llama-index-hybridmem[prices]"'
+    asked = ("estimate", folder / "docs" / "a.md", "--queries-per-month", 5)
+    assert pip in called(*asked).stderr
+    assert pip not in called(*asked, "--llm", "house-model", "--prices", folder / "prices.csv").stderr
+    assert pip in " ".join(called("prices", "gpt-4o").stdout.split())
+    old = tmp_path / "old.jsonl"
+    old.write_text(json.dumps(trace("gpt-4o", "1")) + "\n")
+    assert pip in called("reprice", old, "-o", tmp_path / "new.jsonl").stdout
+    with pytest.raises(ConfigurationError, match=re.escape(pip)):
+        called("reprice", old, "-o", tmp_path / "other.jsonl", "--as-model", "openai/gpt-4o")
+
+
+def test_a_model_is_found_without_its_provider() -> None:
+    """Everybody who has it is shown, by genai-prices and by the tables; an encoder is called one."""
+    pytest.importorskip("genai_prices")
+    rows = json.loads(called("prices", "gpt-4o-mini", "--json").stdout)["rows"]
+    found = {(row["kind"], row["provider"], row["unit"]): row["typical"] for row in rows}
+    assert found["llm", "openai", "1M input tokens"] == "0.15"
+    assert found["llm", "azure", "1M output tokens"] == "0.6"
+    assert found["training", "openai", "1M training tokens"] == "3"
+    encoders = json.loads(called("prices", "text-embedding-3-small", "--json").stdout)["rows"]
+    assert {row["kind"] for row in encoders} == {"embedding"}
+
+
+def test_prices_of_a_kind() -> None:
+    """--kind filters with and without a model, and is one of those there are."""
+    machines = json.loads(called("prices", "--kind", "machine", "--json").stdout)["rows"]
+    assert {row["kind"] for row in machines} == {"machine"}
+    assert len(machines) < len(json.loads(called("prices", "--json").stdout)["rows"])
+    assert json.loads(called("prices", "gpt-4o-mini", "--kind", "rerank", "--json").stdout)["rows"] == []
+    with pytest.raises(ConfigurationError, match="--kind: unknown 'machines'; one of llm, embedding, rerank, machine"):
+        called("prices", "--kind", "machines")
+
+
+def test_no_name_is_cut_at_80_columns(tmp_path: Path) -> None:
+    """Every name stands whole, over several lines where it is long; sources stand once, below."""
+    path = tmp_path / "long.csv"
+    names = [f"a-model-with-a-very-long-name-of-its-own-{place}-and-an-end" for place in range(2)]
+    lines = [f"llm,provider-of-long-names,{name},hour,1,1234567.123456,9999999.5,bill,2020-01-01" for name in names]
+    path.write_text("\n".join(["kind,provider,model,unit,low,typical,high,source,read_on", *lines]) + "\n")
+    shown = called("prices", "--prices", path).stdout
+    first, end = "", 0
+    for line in shown.splitlines():
+        end = line.find(" unit") if line.startswith("provider/model") else end
+        first += "".join(line[:end].split())
+    rows = json.loads(called("prices", "--prices", path, "--json").stdout)["rows"]
+    assert len(rows) == 25
+    for row in rows:
+        assert f"{row['provider']}/{row['model']}".replace(" ", "") in first
+    assert shown.count("bill, read 2020-01-01") == 1
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_small_prices_are_plain_decimals(tmp_path: Path) -> None:
+    """No exponent in JSON, however small the price."""
+    path = tmp_path / "small.csv"
+    path.write_text("kind,provider,model,unit,typical,source,read_on\nrerank,x,tiny,search,4.2E-8,bill,2026-11-01\n")
+    rows = json.loads(called("prices", "tiny", "--prices", path, "--json").stdout)["rows"]
+    assert [row["typical"] for row in rows] == ["0.000000042"]
+
+
+def test_a_price_file_that_is_not_there(tmp_path: Path) -> None:
+    """It is an error of the command line, with exit code 2, and no page of a disk error."""
+    with pytest.raises(ConfigurationError, match=r"--prices: no file .*none\.csv"):
+        called("prices", "--prices", tmp_path / "none.csv")
+
+
+def test_a_model_that_is_asked_nothing_is_told(folder: Path) -> None:
+    """--llm without questions and without a graph by a model is in no figure, and is not passed over."""
+    own = ("estimate", folder / "docs" / "a.md", "--llm", "house-model")
+    assert "house-model is asked nothing" in called(*own).stderr
+    assert "asked nothing" not in called(*own, "--queries-per-month", 1).stderr
+    assert "asked nothing" not in called(*own, "--graph", "llm").stderr
+    assert "asked nothing" not in called(*own[:2]).stderr
+    with pytest.raises(ConfigurationError, match="^--graph: one of none, entities, llm, not 'big'"):
+        called(*own, "--graph", "big")
+
+
+def test_seconds_have_a_column_of_their_own(folder: Path) -> None:
+    """Time never stands among tokens, and where nothing takes time there is no such column."""
+    asked = ("estimate", folder / "docs" / "a.md")
+    assert re.search(r"tokens in +out +time +cost", called(*asked, "--graph", "entities").stdout)
+    assert re.search(r"graph: names, +– +– +– +[\d.]+\sm?s ", called(*asked, "--graph", "entities").stdout)
+    assert not re.search(r"\btime\b", called(*asked).stdout)
 
 
 def test_prices_of_the_library_are_shown() -> None:
     """What genai-prices knows is shown by the million tokens, with the library's version."""
     pytest.importorskip("genai_prices")
-    rows = json.loads(called("prices", "gpt-4o-mini", "--provider", "openai", "--json").stdout)["rows"]
+    rows = json.loads(called("prices", "gpt-4o-mini", "--provider", "openai", "--kind", "llm", "--json").stdout)["rows"]
     assert [(row["unit"], row["typical"]) for row in rows] == [("1M input tokens", "0.15"), ("1M output tokens", "0.6")]
     assert rows[0]["source"].startswith("genai-prices ")
 
@@ -323,8 +425,32 @@ def test_traces_as_of_another_model(folder: Path, tmp_path: Path) -> None:
     old.write_text(json.dumps(trace("mystery", None)) + "\ntorn {\n")
     result = called("reprice", old, "-o", new, "--as-model", "openai/house-model", "--prices", folder / "prices.csv")
     assert "1\u00a0trace written" in result.stdout.replace("\n", "")
-    assert "before 1." in " ".join(result.stdout.split())
+    words = " ".join(result.stdout.split())
+    assert ": $0.0021, before nothing known. Calls without a price: 0, before 1." in words
+    assert "Prices: as openai/house-model: our contract, read 2026-11-01 (1 call)." in words
     assert "1 lines were no trace" in result.stderr
     with pytest.raises(ConfigurationError, match="PROVIDER/MODEL"):
         called("reprice", old, "-o", tmp_path / "x.jsonl", "--as-model", "house-model")
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_what_is_not_priced_is_not_zero(folder: Path, tmp_path: Path) -> None:
+    """Nothing known where no call has a price, at least so much where some have one; null in JSON, never 0."""
+    old, own = tmp_path / "old.jsonl", ("--prices", folder / "prices.csv")
+    old.write_text(json.dumps(trace("mystery", None)) + "\n")
+    shown = " ".join(called("reprice", old, "-o", tmp_path / "1.jsonl", *own).stdout.split())
+    assert "1.jsonl: nothing known, before nothing known. Calls without a price: 1, before 1." in shown
+    found = json.loads(called("reprice", old, "-o", tmp_path / "2.jsonl", *own, "--json").stdout)
+    assert (found["before"], found["after"], found["calls"], found["prices"]) == (None, None, 1, {})
+    old.write_text("".join(json.dumps(trace(*each)) + "\n" for each in (("house-model", "1"), ("mystery", "2"))))
+    shown = " ".join(called("reprice", old, "-o", tmp_path / "3.jsonl", *own).stdout.split())
+    assert "3.jsonl: at least $0.0021, before $3.00." in shown
+
+
+def test_a_model_nobody_knows_is_no_price(folder: Path, tmp_path: Path) -> None:
+    """A typo in --as-model is refused by its name before a file is written."""
+    old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
+    old.write_text(json.dumps(trace("house-model", "1")) + "\n")
+    with pytest.raises(ConfigurationError, match=r"a price of openai/nosuch, .*--prices FILE, PriceBook\.self_hosted"):
+        called("reprice", old, "-o", new, "--as-model", "openai/nosuch", "--prices", folder / "prices.csv")
+    assert not new.exists()

@@ -229,16 +229,33 @@ def test_without_the_library_the_tables_price(without_genai: None, caplog: pytes
     assert book.cost(call("openai", "gpt-4o", Usage(10, 10)), NOW) is None
     assert amount(book, call("openai", "text-embedding-3-small", Usage(10**6, 0), kind="embedding")) == Decimal("0.02")
     assert [record.levelname for record in caplog.records if "genai-prices" in record.message] == ["DEBUG"]
-    assert book.sources()[-1] == "genai-prices is not installed"
+    assert book.sources()[-1] == 'genai-prices is not installed (pip install "llama-index-hybridmem[prices]")'
+    assert "openai" in book.providers()
+    assert "anthropic" not in book.providers()
 
 
-def test_a_book_names_its_sources() -> None:
-    """Own rows, the table with its dates, the library with its version; a book of own rows only has no others."""
+def test_a_book_names_its_sources(tmp_path: Path) -> None:
+    """Own rows, those of a file by its name, the table with its dates, the library with its version."""
+    path = tmp_path / "mine.csv"
+    path.write_text(f"{HEADER}\n{LINE}\n{LINE.replace(',m,', ',n,')}\n")
+    assert PriceBook.from_file(path, only_rows=True).sources() == (f"2 prices of {path}",)
     own, table, library = PriceBook(tokens()).sources()
-    assert own == "1 own prices"
+    assert own == "4 own prices"
+    assert table.startswith(f"{len(shipped_rows())} prices of this package")
     assert table.endswith(f"to {max(row.read_on for row in shipped_rows())}")
     assert library == f"genai-prices {genai.installed()}"
-    assert PriceBook(tokens(), only_rows=True).sources() == ("1 own prices",)
+    assert PriceBook(tokens(), only_rows=True).sources() == ("4 own prices",)
+    assert PriceBook([row(HOUR, "1")], only_rows=True).sources() == ("1 own price",)
+
+
+def test_a_book_says_what_it_knows() -> None:
+    """A model with a price in tokens or by the hour is known, a misspelt one or one of another provider is not."""
+    book = PriceBook(tokens(), only_rows=True).self_hosted("mine", 2, "invoice", NOW.date())
+    assert book.knows("llm", "acme", "m")
+    assert book.knows("llm", "anybody", "mine")
+    assert not book.knows("llm", "acme", "nosuch")
+    assert not book.knows("llm", "openai", "m")
+    assert book.providers() == ("*", "acme")
 
 
 def test_a_stale_price_warns_once_and_shows(caplog: pytest.LogCaptureFixture) -> None:
@@ -372,3 +389,48 @@ def test_a_book_may_be_in_another_currency() -> None:
     priced = book.cost(call("acme", "m", None, 3600.0), NOW)
     assert priced is not None
     assert (priced.amount, priced.currency) == (Decimal(2), "EUR")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"rows": [{"kind": "llm"}]}, r"rows: number 1 is no PriceRow"),
+        ({"rows": [row(HOUR, "1"), None]}, r"rows: number 2 is no PriceRow: None"),
+        ({"rows": 5}, r"rows: a list of PriceRow is expected"),
+        ({"rows": "prices.csv"}, r"PriceBook\.from_file reads a file"),
+        ({"rows": Path("prices.csv")}, r"PriceBook\.from_file reads a file"),
+        ({"at": "2026-11-21"}, r"at: a datetime"),
+        ({"at": NOW.date()}, r"at: a datetime"),
+        ({"level": ["low"]}, r"level: unknown"),
+        ({"only_rows": "no"}, r"only_rows: True or False"),
+        ({"currency": None, "only_rows": True}, r"currency: a text"),
+        ({"stale_after_days": "180"}, r"stale_after_days: a whole number"),
+        ({"stale_after_days": -1}, r"stale_after_days: a whole number"),
+        ({"clock": 0.0}, r"clock: a function"),
+    ],
+    ids=str,
+)
+def test_arguments_of_another_type_are_refused_by_name(wrong: dict[str, object], message: str) -> None:
+    """When the book is made, not when the first call is priced."""
+    with pytest.raises(ConfigurationError, match=message):
+        PriceBook(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"high": "1.5"}, r"high: a Decimal is expected, not '1.5'"),
+        ({"low": 1.0}, r"low: a Decimal is expected"),
+        ({"provider": None}, r"provider: a text is expected"),
+        ({"kind": ["llm"]}, r"kind: a text is expected"),
+        ({"read_on": "2026-11-01"}, r"read_on: a date"),
+        ({"read_on": NOW}, r"read_on: a date without a time"),
+    ],
+    ids=str,
+)
+def test_a_row_of_other_types_is_refused(wrong: dict[str, object], message: str) -> None:
+    """By the field, so that no price turns out to be a text when it is multiplied."""
+    with pytest.raises(ConfigurationError, match=message):
+        row(HOUR, "1", **wrong)
+    with pytest.raises(ConfigurationError, match="the path of a price table"):
+        read_rows(5)  # type: ignore[arg-type]

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from ..errors import ConfigurationError, IngestError
+from .naming import by_option
 from .options import Json
 
 if TYPE_CHECKING:
     from llama_index.core.schema import Document
 
-    from ..costs.planning.work import Graph
+    from ..costs.planning.work import Graph, Plan
     from ..costs.prices.book import PriceBook
     from .files import Problem
 
@@ -26,6 +27,7 @@ Prices = Annotated[Path | None, typer.Option("--prices", metavar="FILE.csv", hel
 
 @app.command()
 def estimate(
+    context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files and folders, as for ingest.")],
     llm: Annotated[str, typer.Option(metavar="MODEL", help="The language model.")] = "gpt-4o-mini",
     provider: Annotated[str, typer.Option(help="Who is paid for it.")] = "openai",
@@ -48,7 +50,8 @@ def estimate(
     from ..costs.prices.row import LEVELS
     from . import costs_view, screen
 
-    plan = Plan(llm, provider, embedding, embedding_provider, cast("Graph", graph), queries_per_month, top_k)
+    with by_option():
+        plan = Plan(llm, provider, embedding, embedding_provider, cast("Graph", graph), queries_per_month, top_k)
     books = {level: _book(prices, level=level) for level in LEVELS}
     problems: list[Problem] = []
     with screen.results_only():
@@ -56,6 +59,8 @@ def estimate(
     if not corpus.chunks:
         raise IngestError("; ".join(["no text to estimate from", *map(_told, problems[:3])]))
     found = estimated(corpus, plan, books, datetime.now(timezone.utc))
+    for remark in filter(None, (_unasked(context, plan), costs_view.not_installed(found))):
+        screen.aside().print(remark, markup=False, soft_wrap=True)
     if as_json:
         unread = [{"place": problem.place, "reason": problem.reason} for problem in problems]
         screen.write_json({**found.to_json(), "problems": unread})
@@ -74,21 +79,28 @@ def estimate(
 @app.command()
 def prices(
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="All rows if not given.")] = None,
-    provider: Annotated[str | None, typer.Option(help="Who is paid for it; needed for genai-prices.")] = None,
-    kind: Annotated[str, typer.Option(help="llm, embedding, rerank, machine, database, training, person.")] = "llm",
+    provider: Annotated[str | None, typer.Option(help="Who is paid for it; else everybody who has it.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="llm, embedding, rerank, machine, database, training or person; else all.")
+    ] = None,
     own: Prices = None,
     as_json: Json = False,
 ) -> None:
     """Show the prices that count, with source and date; a model that nobody knows is unpriced, not free."""
+    from ..costs.prices.row import UNITS
     from . import costs_view, screen
 
+    if kind is not None and kind not in UNITS:
+        raise ConfigurationError(f"--kind: unknown {kind!r}; one of {', '.join(UNITS)}")
     book = _book(own)
     rows = costs_view.rows(book, kind, provider, model, datetime.now(timezone.utc))
     if as_json:
         screen.write_json({"sources": list(book.sources()), "rows": rows})
         return
     page = screen.page()
-    page.print(costs_view.price_table(rows) if rows else costs_view.unpriced(kind, provider, model), markup=False)
+    for part in costs_view.price_tables(rows) if rows else [costs_view.unpriced(kind, provider, model)]:
+        page.print(part, markup=False)
+        page.print()
     page.print(f"Asked in this order: {'; '.join(book.sources())}.", style="dim", markup=False)
 
 
@@ -105,7 +117,10 @@ def reprice(
     prices: Prices = None,
     as_json: Json = False,
 ) -> None:
-    """Write traces anew with other prices: those of today's book, of another day, or of another model."""
+    """Write traces anew with other prices: those of today's book, of another day, or of another model.
+
+    Each call says in the new file whose price it has; as another model: "as PROVIDER/MODEL: …".
+    """
     from ..costs.exporters.reading import read_traces
     from ..costs.prices.repricing import reprice_file
     from . import costs_view, screen
@@ -125,7 +140,11 @@ def reprice(
 def _book(file: Path | None, **settings: Any) -> PriceBook:
     from ..costs.prices.book import PriceBook
 
-    return PriceBook(**settings) if file is None else PriceBook.from_file(file, **settings)
+    if file is None:
+        return PriceBook(**settings)
+    if not file.is_file():
+        raise ConfigurationError(f"--prices: no file {file}")
+    return PriceBook.from_file(file, **settings)
 
 
 def _documents(paths: list[Path], problems: list[Problem]) -> Iterator[Document]:
@@ -139,6 +158,14 @@ def _documents(paths: list[Path], problems: list[Problem]) -> Iterator[Document]
                 problems.append(document)
             else:
                 yield document
+
+
+def _unasked(context: typer.Context, plan: Plan) -> str:
+    """Say that a language model was named and nothing is asked of it."""
+    given = context.get_parameter_source("llm")
+    if plan.queries_per_month or plan.graph == "llm" or given is None or given.name == "DEFAULT":
+        return ""
+    return f"{plan.llm} is asked nothing, so it is in no figure: --queries-per-month N or --graph llm asks it"
 
 
 def _told(problem: Problem) -> str:

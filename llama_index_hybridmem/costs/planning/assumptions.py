@@ -51,7 +51,7 @@ def constant(value: float) -> Range:
     return Range(value, value, value)
 
 
-TOKENIZER = Input("the model's tokens for one", Range(0.9, 1, 1.1), "assumed", "tokenizers differ")
+TOKENIZER = Input("model's tokens per token counted", Range(0.9, 1, 1.1), "assumed", "tokenizers differ")
 QUESTION = Input("tokens of a question", Range(8, 15, 40), "assumed", "one sentence")
 ANSWER = Input("tokens of an answer", Range(50, 150, 400), "assumed", "a paragraph; reasoning writes far more")
 TEMPLATE = Input("tokens of the prompt around", Range(35, 35, 300), "measured", "LlamaIndex's; high end assumed")

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from llama_index_hybridmem.costs.prices import genai
+from llama_index_hybridmem.costs.prices.arguments import check_settings, checked_rows
 from llama_index_hybridmem.costs.prices.file import dated, read_rows, shipped_rows
 from llama_index_hybridmem.costs.prices.money import Amount, exactly
 from llama_index_hybridmem.costs.prices.row import HOUR, LEVELS, Level, PriceRow
 from llama_index_hybridmem.costs.prices.tariffs import Priced, Tariff, tariffs
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace
 from llama_index_hybridmem.errors import ConfigurationError
 
@@ -46,7 +48,8 @@ class PriceBook:
         clock: Unix seconds, for the age of rows.
 
     Raises:
-        ConfigurationError: a row of another currency; two prices for the same thing; an unknown level.
+        ConfigurationError: a row of another currency; two prices for the same thing; an unknown level; an argument of
+            another type.
     """
 
     def __init__(
@@ -60,8 +63,9 @@ class PriceBook:
         stale_after_days: int = 180,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if level not in LEVELS:
+        if not isinstance(level, str) or level not in LEVELS:
             raise ConfigurationError(f"level: unknown {level!r}; one of {', '.join(LEVELS)}")
+        check_settings(at, only_rows, currency, stale_after_days, clock)
         if currency != genai.CURRENCY and not only_rows:
             raise ConfigurationError(
                 f"currency: the table of this package and genai-prices are in {genai.CURRENCY}; for prices in "
@@ -74,7 +78,8 @@ class PriceBook:
         self._stale_after_days = stale_after_days
         self._clock = clock
         self._tables: tuple[tuple[Tariff, ...], ...] = ()
-        self._add(() if only_rows else shipped_rows())
+        self._names: tuple[str, ...] = ()
+        self._add(() if only_rows else shipped_rows(), _shipped_name())
         self._add(rows)
 
     @classmethod
@@ -90,9 +95,10 @@ class PriceBook:
             ConfigurationError: names the file, the line and the field.
             StoreError: the file cannot be read.
         """
-        rows = read_rows(path)
+        rows, book = read_rows(path), cls(**settings)
         try:
-            return cls(rows, **settings)
+            book._add(rows, f"{_counted(len(rows), 'price')} of {path}")
+            return book
         except ConfigurationError as error:
             raise ConfigurationError(f"{path}: {error}") from error
 
@@ -155,6 +161,25 @@ class PriceBook:
         """Give the one row of a unit, see `lookup`; None where there is none."""
         return next((row for row in self.lookup(kind, provider, model) if row.unit == unit), None)
 
+    def providers(self) -> tuple[str, ...]:
+        """Name everybody who is paid by some row or known to genai-prices; ``*`` stands for anybody."""
+        asked = genai.providers() if self._asks_genai else ()
+        return tuple(dict.fromkeys([*(row.provider for row in self.rows), *asked]))
+
+    def knows(self, kind: str, provider: str, model: str, at: datetime | None = None) -> bool:
+        """Tell whether a call of some tokens, or of a busy second, would have a price.
+
+        Args:
+            kind: ``llm``, ``embedding`` or ``rerank``.
+            provider: who is paid.
+            model: the model.
+            at: as of when; now unless given here or with the book.
+        """
+        now = datetime.fromtimestamp(self._clock(), timezone.utc)
+        usage = Usage(1, 1 if kind == "llm" else 0)
+        call = ModelCall(kind, model, provider, None, False, "ok", 0.0, 1.0, None, 1.0, usage)
+        return self.cost(call, at or self._at or now) is not None
+
     def cost(self, call: ModelCall, at: datetime) -> Priced | None:
         """Price a call.
 
@@ -194,23 +219,23 @@ class PriceBook:
 
     def sources(self) -> tuple[str, ...]:
         """Say what this book asks, in order, for reports."""
-        own = [f"{len(table)} own prices" for table in self._tables[: -1 if self._asks_genai else None]]
         if not self._asks_genai:
-            return tuple(own)
-        days = [row.read_on for row in shipped_rows()]
-        shipped = f"{len(self._tables[-1])} prices of this package, read {min(days)} to {max(days)}"
+            return self._names
         version = genai.installed()
-        return (*own, shipped, f"genai-prices {version}" if version else "genai-prices is not installed")
+        missing = f"genai-prices is not installed ({genai.HOW_TO_INSTALL})"
+        return (*self._names, f"genai-prices {version}" if version else missing)
 
-    def _add(self, rows: Iterable[PriceRow]) -> None:
+    def _add(self, rows: Iterable[PriceRow], name: str = "") -> None:
         """Put a table in front; only while the book is being made."""
-        table = tuple(rows)
+        table = checked_rows(rows)
         for row in table:
             if row.currency != self.currency:
                 raise ConfigurationError(
                     f"{row.model}: priced in {row.currency}, the book is in {self.currency}; nothing is converted"
                 )
-        self._tables = (tariffs(table), *self._tables) if table else self._tables
+        if table:
+            self._tables = (tariffs(table), *self._tables)
+            self._names = (name or _counted(len(table), "own price"), *self._names)
         self._warned: dict[Tariff, object] = {}
         self._found = lru_cache(maxsize=REMEMBERED)(self._find)
 
@@ -241,3 +266,13 @@ class PriceBook:
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._clock(), timezone.utc).date()
+
+
+def _shipped_name() -> str:
+    days = [row.read_on for row in shipped_rows()]
+    return f"{_counted(len(days), 'price')} of this package, read {min(days)} to {max(days)}"
+
+
+def _counted(number: int, noun: str) -> str:
+    """Say how many: "1 price", "2 prices"."""
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"

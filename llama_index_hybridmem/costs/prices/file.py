@@ -36,6 +36,8 @@ def read_rows(path: str | Path) -> tuple[PriceRow, ...]:
         ConfigurationError: names the file, the line and the field.
         StoreError: it cannot be read.
     """
+    if not isinstance(path, str | Path):
+        raise ConfigurationError(f"the path of a price table is expected, not {path!r}")
     place = Path(path)
     with on_disk(place), open(place, encoding="utf-8-sig", newline="") as file:
         try:

@@ -13,6 +13,7 @@ from llama_index_hybridmem.costs.trace import ModelCall
 
 CURRENCY = "USD"
 KINDS = ("llm", "embedding")
+HOW_TO_INSTALL = 'pip install "llama-index-hybridmem[prices]"'
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +25,15 @@ def installed() -> str | None:
         _log.debug("genai-prices is not installed: tokens are priced by the table of this package and by own rows only")
         return None
     return version("genai-prices")
+
+
+def providers() -> tuple[str, ...]:
+    """Name everybody whose prices the library knows; nobody when it is not there."""
+    if installed() is None:
+        return ()
+    from genai_prices.data_snapshot import get_snapshot
+
+    return tuple(provider.id for provider in get_snapshot().providers)
 
 
 def price(call: ModelCall, at: datetime) -> Priced | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llama_index_hybridmem.costs.prices.book import PriceBook
+from llama_index_hybridmem.costs.prices.genai import HOW_TO_INSTALL, installed
 from llama_index_hybridmem.costs.trace import QueryTrace
 from llama_index_hybridmem.disk import on_disk, sync_folder
 from llama_index_hybridmem.errors import ConfigurationError
@@ -24,34 +25,51 @@ class Repriced:
     Attributes:
         currency: of the new prices.
         traces: how many.
+        calls: model calls in them.
         before: what the priced calls cost by the old prices; in `currencies_before`.
         after: the same by the new ones.
         unpriced_before: calls without an old price.
         unpriced_after: calls without a new one.
         currencies_before: of the old prices; sums in another one cannot be compared with the new.
+        prices: by which new prices, as the traces name them, and how many calls each.
     """
 
     currency: str
     traces: int = 0
+    calls: int = 0
     before: Decimal = Decimal(0)
     after: Decimal = Decimal(0)
     unpriced_before: int = 0
     unpriced_after: int = 0
     currencies_before: set[str] = field(default_factory=set)
+    prices: dict[str, int] = field(default_factory=dict)
 
     def add(self, old: QueryTrace, new: QueryTrace) -> None:
         """Count one trace."""
         self.traces += 1
+        self.calls += len(new.calls)
         self.before += old.cost_known
         self.after += new.cost_known
         self.unpriced_before += old.unpriced
         self.unpriced_after += new.unpriced
         self.currencies_before.add(old.currency)
+        for price in (call.price for call in new.calls if call.price is not None):
+            self.prices[price] = self.prices.get(price, 0) + 1
+
+    @property
+    def known_before(self) -> Decimal | None:
+        """The old sum; None where no call had a price."""
+        return None if self.calls and self.unpriced_before == self.calls else self.before
+
+    @property
+    def known_after(self) -> Decimal | None:
+        """The new sum; None where no call has a price."""
+        return None if self.calls and self.unpriced_after == self.calls else self.after
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain JSON: money as text."""
-        before, after = (format(amount.normalize(), "f") for amount in (self.before, self.after))
-        return {**asdict(self), "before": before, "after": after, "currencies_before": sorted(self.currencies_before)}
+        """Give plain JSON: money as text, null where nothing is known."""
+        found = {"before": _plain(self.known_before), "after": _plain(self.known_after)}
+        return {**asdict(self), **found, "currencies_before": sorted(self.currencies_before)}
 
 
 def reprice_file(
@@ -71,12 +89,14 @@ def reprice_file(
         at: see `PriceBook.reprice`.
 
     Raises:
-        ConfigurationError: the target is there already.
+        ConfigurationError: the target is there already, or nobody knows a price of the model in `as_model`.
         StoreError: it cannot be written.
     """
     path = Path(target)
     if path.exists():
         raise ConfigurationError(f"{path} is there already; name a new file, so that the old traces stay")
+    if as_model is not None and not book.knows("llm", *as_model, at):
+        raise ConfigurationError(_unknown(as_model))
     sums = Repriced(book.currency)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with on_disk(path):
@@ -93,3 +113,15 @@ def reprice_file(
             unfinished.unlink(missing_ok=True)
         sync_folder(path.parent)
     return sums
+
+
+def _unknown(model: tuple[str, str]) -> str:
+    without = "" if installed() else f"; genai-prices, which knows most, is not installed: {HOW_TO_INSTALL}"
+    return (
+        f"nobody knows a price of {'/'.join(model)}, so nothing can be repriced as that model: look at its name and "
+        f"provider, or give rows of your own (--prices FILE, PriceBook.self_hosted()){without}"
+    )
+
+
+def _plain(amount: Decimal | None) -> str | None:
+    return None if amount is None else format(amount.normalize(), "f")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal, get_args
 
@@ -22,6 +22,9 @@ SEARCH, HOUR = "search", "hour"
 
 CALL_UNITS = (INPUT, CACHED, WRITTEN, OUTPUT, SEARCH, HOUR)
 """Of a model: its tokens, a rerank call, or an hour of the machine that runs it."""
+
+CALLED = ("llm", "embedding", "rerank")
+"""Kinds that are billed by the call."""
 
 UNITS: Mapping[str, tuple[str, ...]] = {
     "llm": CALL_UNITS,
@@ -71,6 +74,7 @@ class PriceRow:
     note: str = ""
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name in ("provider", "model", "currency", "source"):
             if not getattr(self, name).strip():
                 raise ConfigurationError(f"{name}: must not be empty")
@@ -84,6 +88,16 @@ class PriceRow:
             exactly(self.amount(level), level)
         if not self.low <= self.typical <= self.high:
             raise ConfigurationError(f"typical: {self.typical} must lie between low {self.low} and high {self.high}")
+
+    def _check_types(self) -> None:
+        for name in ("kind", "provider", "model", "unit", "currency", "source", "note"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigurationError(f"{name}: a text is expected, not {getattr(self, name)!r}")
+        for level in LEVELS:
+            if not isinstance(self.amount(level), Decimal):
+                raise ConfigurationError(f"{level}: a Decimal is expected, not {self.amount(level)!r}")
+        if not isinstance(self.read_on, date) or isinstance(self.read_on, datetime):
+            raise ConfigurationError(f"read_on: a date without a time is expected, not {self.read_on!r}")
 
     @property
     def offer(self) -> tuple[str, str, str]:

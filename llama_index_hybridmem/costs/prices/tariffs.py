@@ -8,7 +8,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 
 from llama_index_hybridmem.costs.prices.money import rounded
-from llama_index_hybridmem.costs.prices.row import CACHED, HOUR, INPUT, OUTPUT, SEARCH, WRITTEN, Level, PriceRow
+from llama_index_hybridmem.costs.prices.row import CACHED, CALLED, HOUR, INPUT, OUTPUT, SEARCH, WRITTEN, Level, PriceRow
 from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import ModelCall
 from llama_index_hybridmem.errors import ConfigurationError
@@ -66,7 +66,7 @@ class Tariff:
         name = f"{kind} {provider}/{model}"
         if len(self._by_unit) < len(self.rows):
             raise ConfigurationError(f"{name}: two prices for one unit; keep one, or make the model's pattern differ")
-        if kind in ("llm", "embedding", "rerank"):
+        if kind in CALLED:
             self._check(kind, name)
 
     def _check(self, kind: str, name: str) -> None:
