@@ -159,6 +159,41 @@ def test_few_questions_show_nothing() -> None:
     assert "fewer than 30 priced pairs" in {cell for table in tables(report) for row in table.rows for cell in row}
 
 
+@pytest.mark.parametrize("size", [1, 2, 29])
+def test_few_questions_have_no_interval(size: int) -> None:
+    """Neither gain nor cost, latency or a month's cost has one below the least number; the page draws none."""
+    report = value(pairs(both=size, with_cost="0.002"), PAID, queries_per_month=1000, worth_per_correct=1)
+    assert report.everything.money is not None
+    assert report.everything.seconds is not None
+    found = [report.everything.with_graph, report.everything.gain, report.everything.money.difference]
+    found += [report.everything.seconds, *(each.extra for each in balances(report))]
+    assert [(each.low, each.high) for each in found] == [(-math.inf, math.inf)] * 6
+    cells = [cell for table in tables(report) for row in table.rows for cell in row]
+    assert "$0.0010" in cells
+    assert not [cell for cell in cells if re.search(r"\d to [−$\d]", cell)]
+    assert cells.count("too few") == 2
+    assert verdict(report).startswith(f"The graph's gain is not shown: +0.0 points on {size} paired question")
+    assert "interval" not in verdict(report).partition(".")[0]
+    assert json.loads(json.dumps(report.to_json()))["everything"]["gain"] == {"mean": 0.0, "low": None, "high": None}
+    assert re.findall(r'<title id="([a-z-]+)-title"', page(report)) == ["gains"]
+
+
+def test_a_class_of_few_questions_has_no_interval() -> None:
+    """Beside a class with many: its own gain is told without one."""
+    few, many = value(classed([("few", 9, 0, 0), ("many", 80, 25, 10)])).classes
+    assert math.isinf(few.gain.high)
+    assert not math.isinf(many.gain.high)
+
+
+def test_the_marks_of_small_months_differ() -> None:
+    """At ten queries a month the plane's scale has halves, and no mark is written twice."""
+    drawn = page(value(pairs(both=160, up=20, down=2), PAID, queries_per_month=10, worth_per_correct=1))
+    plane = drawn[drawn.index('"plane-title"') : drawn.index('"net-benefit-title"')]
+    marks = re.findall(r">([\d.]+)</text>", plane)
+    assert len(marks) > 2
+    assert len(set(marks)) == len(marks)
+
+
 def test_a_loss_is_said() -> None:
     """A graph that answers fewer right is a loss, and has no price per extra answer."""
     report = value(pairs(both=100, down=30, neither=20), PAID, queries_per_month=1000, worth_per_correct=1)
@@ -561,12 +596,51 @@ def test_the_command_writes_json_and_a_page(files: tuple[Path, Path], tmp_path: 
     assert not re.search(r"<script|src=|href=\"http|url\(", text)
 
 
-def test_the_page_does_not_replace_what_it_reads(files: tuple[Path, Path]) -> None:
+def test_the_page_does_not_replace_what_it_reads(files: tuple[Path, Path], tmp_path: Path) -> None:
     """-o with the name of the traces is refused before anything is written."""
     before = files[0].read_bytes()
-    result = called(files[0], "--judgements", files[1], "-o", files[0])
-    assert isinstance(result.exception, ConfigurationError)
+    link = tmp_path / "link.html"
+    link.symlink_to(files[0])
+    for place, said in ((files[0], "overwrite"), (link, "overwrite"), (tmp_path, r"is a folder; .*value\.html")):
+        result = called(files[0], "--judgements", files[1], "-o", place)
+        assert isinstance(result.exception, ConfigurationError)
+        assert re.search(said, str(result.exception))
     assert files[0].read_bytes() == before
+
+
+def test_a_page_is_told_by_its_name(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """With -o one line, as `report` has it; through a link the file behind it is written, and the link stays."""
+    link, place = tmp_path / "link.html", tmp_path / "new" / "value.html"
+    link.symlink_to(place)
+    result = called(files[0], "--judgements", files[1], "-o", link)
+    assert result.stdout == f"{link}: 200\u00a0paired questions\n"
+    assert place.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--build-hours", 3), "^--hourly-rate: hours of people"),
+        (("--rent", "inf"), "^--rent: "),
+        (("--upkeep-compute", "inf"), "^--upkeep-compute: "),
+        (("--worth", "inf"), "^--worth: "),
+        (("--queries-per-month", "inf"), "^--queries-per-month: "),
+    ],
+)
+def test_errors_name_the_option(given: tuple[object, ...], said: str, files: tuple[Path, Path]) -> None:
+    """Not the argument of a Python function."""
+    result = called(files[0], "--judgements", files[1], *given)
+    assert isinstance(result.exception, ConfigurationError)
+    assert re.search(said, str(result.exception))
+
+
+def test_without_judgements_the_command_says_how_to_give_them(files: tuple[Path, Path]) -> None:
+    """A file or a tag; how many answers wait for one is told."""
+    result = called(files[0])
+    assert isinstance(result.exception, ConfigurationError)
+    for told in ("400 answers without a judgement", "--judgements FILE", "tag each query with correct"):
+        assert told in str(result.exception)
 
 
 def test_hostile_names_stay_text(files: tuple[Path, Path]) -> None:

@@ -2,7 +2,8 @@
 
 On the same questions, asked with and without the graph path: the gain in right answers, what each extra one costs, how
 likely that is worth it at any price, and from how many queries a month on. Intervals are paired bootstraps (Efron 1979)
-over questions; the cost of an extra answer is the incremental cost-effectiveness ratio of health economics.
+over questions; few questions have none. The cost of an extra answer is the incremental cost-effectiveness ratio of
+health economics.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from llama_index_hybridmem.costs.worth.answer_cost import AnswerCost, by_route, 
 from llama_index_hybridmem.costs.worth.balance import Balance, Point, Setting, balance, curve_end
 from llama_index_hybridmem.costs.worth.fixed import NOT_STATED, Fixed, Monthly
 from llama_index_hybridmem.costs.worth.judged import Pairs
-from llama_index_hybridmem.costs.worth.paired import Numbers, Verdict, interval, needed_pairs, resampled, verdict
+from llama_index_hybridmem.costs.worth.paired import Numbers, Verdict, around, needed_pairs, resampled, verdict
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.statistics import Interval
 
@@ -38,7 +39,7 @@ class Money:
         difference: of one query's cost, with the graph path less without.
         without_hours: gain against compute and rent; of a class: if its questions alone went to the graph.
         with_hours: the same with the hours of people; None when they are not stated.
-        cloud: some resamples, each (gain, cost difference of a query).
+        cloud: some resamples, each (gain, cost difference of a query); none of too few pairs.
     """
 
     pairs: int
@@ -51,6 +52,8 @@ class Money:
 @dataclass(frozen=True)
 class Comparison:
     """The two runs on all questions, or on those of one class.
+
+    Below the least number of pairs an interval has no ends: they are −∞ and ∞.
 
     Attributes:
         question_class: its name; None for all questions.
@@ -231,8 +234,8 @@ def _answers(pairs: Pairs) -> Numbers:
 
 def _intervals(columns: Numbers, setting: Setting) -> list[Interval]:
     means = resampled(columns, setting.seed, setting.resamples)
-    around = zip(columns.mean(axis=0), means.T, strict=True)
-    return [interval(float(mean), draws, setting.level) for mean, draws in around]
+    found = zip(columns.mean(axis=0), means.T, strict=True)
+    return [around(float(mean), draws, len(columns), setting.least, setting.level) for mean, draws in found]
 
 
 def _money(pairs: Pairs, monthly: Monthly, setting: Setting) -> Money | None:
@@ -242,12 +245,13 @@ def _money(pairs: Pairs, monthly: Monthly, setting: Setting) -> Money | None:
     means = resampled(columns, setting.seed, setting.resamples)
     less, more = monthly.total(hours=False), monthly.total(hours=True)
     end = curve_end(columns, more, setting)
+    size, enough = len(columns), len(columns) >= setting.least
     return Money(
-        len(columns),
-        interval(float(columns[:, 1].mean()), means[:, 1], setting.level),
+        size,
+        around(float(columns[:, 1].mean()), means[:, 1], size, setting.least, setting.level),
         balance(columns, means, less, end, setting),
         None if monthly.hours is None else balance(columns, means, more, end, setting),
-        tuple((float(gained), float(cost)) for gained, cost in means[:: max(1, len(means) // _CLOUD)]),
+        tuple((float(gained), float(cost)) for gained, cost in means[:: max(1, len(means) // _CLOUD)] if enough),
     )
 
 

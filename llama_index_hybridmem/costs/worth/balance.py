@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llama_index_hybridmem.costs.worth.paired import Figure, Numbers, interval, ratio, verdict
+from llama_index_hybridmem.costs.worth.paired import Figure, Numbers, around, interval, ratio, verdict
 from llama_index_hybridmem.statistics import Interval
 
 NOT_SHOWN = "the gain is not shown"
@@ -102,7 +102,10 @@ def balance(columns: Numbers, means: Numbers, fixed: Decimal, top: float, settin
     gains, mores = means.T
     monthly, sent = float(fixed), None if setting.queries is None else setting.queries * setting.share
     worth, level = setting.worth, setting.level
-    extra = None if sent is None else interval(monthly + sent * float(more), monthly + sent * mores, level)
+    extra = None
+    if sent is not None:
+        point, draws = monthly + sent * float(more), monthly + sent * mores
+        extra = around(point, draws, len(columns), setting.least, level)
     if len(columns) < setting.least:
         few = Figure(None, TOO_FEW.format(setting.least))
         return Balance(fixed, extra, few, few, None, None, ())
@@ -147,8 +150,8 @@ def _curve(columns: Numbers, means: Numbers, fixed: float, sent: float, top: flo
 
 def _per_extra(columns: Numbers, means: Numbers, fixed: float, sent: float | None, setting: Setting) -> Figure:
     gain, more = map(float, columns.mean(axis=0))
-    around = interval(gain, means[:, 0], setting.level)
-    said = verdict(around, len(columns), int(np.count_nonzero(columns[:, 0])), setting.least)
+    likely = interval(gain, means[:, 0], setting.level)
+    said = verdict(likely, len(columns), int(np.count_nonzero(columns[:, 0])), setting.least)
     if said != "better":
         return Figure(None, WORSE if said == "worse" else NOT_SHOWN)
     if sent is None and fixed:

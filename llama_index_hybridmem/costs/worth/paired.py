@@ -79,6 +79,16 @@ def interval(value: float, draws: Numbers, level: float = 0.95) -> Interval:
     return Interval(value, float(low), float(high))
 
 
+def around(value: float, draws: Numbers, size: int, least: int, level: float = 0.95) -> Interval:
+    """The interval of `interval`; of fewer than `least` questions one that says nothing, from −∞ to ∞."""
+    return interval(value, draws, level) if size >= least else Interval(value, -math.inf, math.inf)
+
+
+def says_nothing(found: Interval) -> bool:
+    """Whether an interval has no end, because it would rest on too few questions."""
+    return found.low == -math.inf
+
+
 def ratio(above: Numbers, below: Numbers) -> Numbers:
     """Divide; infinite where what stands below is not above 0, because then no price and no volume is enough."""
     found = np.full(np.broadcast(above, below).shape, np.inf)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 
 from llama_index_hybridmem.costs.report.drawing import WIDTH, Drawing
@@ -18,6 +19,7 @@ from llama_index_hybridmem.costs.value import Comparison, ValueReport
 from llama_index_hybridmem.costs.worth import words
 from llama_index_hybridmem.costs.worth.answer_cost import AnswerCost
 from llama_index_hybridmem.costs.worth.balance import Balance, Point
+from llama_index_hybridmem.costs.worth.paired import says_nothing
 
 _TOP, _BOTTOM = 26.0, 196.0
 _SMALL = 11.0
@@ -33,7 +35,7 @@ def plots(report: ValueReport) -> list[Plot]:
 def gains(report: ValueReport) -> Plot:
     """Draw the gain on all questions and on each class, with its interval, around 0."""
     shown: list[Comparison] = [report.everything, *report.classes]
-    far = max(0.01, *(abs(end) for each in shown for end in (each.gain.low, each.gain.high)))
+    far = max(0.01, *(abs(end) for each in shown for end in _reach(each)))
     drawing = Drawing(38.0 * len(shown) + 16)
     middle = WIDTH / 2
     drawing.line([(middle, 0), (middle, 38.0 * len(shown))], "line")
@@ -51,9 +53,15 @@ def _gain_row(drawing: Drawing, top: float, found: Comparison, middle: float, sc
     name = shortened(f"{words.class_name(found)}, {found.pairs:,} pairs", WIDTH - width(told) - 10)
     drawing.text(0, top + 12, name)
     drawing.text(WIDTH, top + 12, told, anchor="right", bold=found.verdict != "not shown")
-    y, low, mean, high = top + 23, *(middle + scale * end for end in (found.gain.low, found.gain.mean, found.gain.high))
+    y, low, mean, high = top + 23, *(middle + scale * end for end in _reach(found))
     drawing.line([(low, y), (high, y)], colour, 2)
     drawing.dot(mean, y, 4, colour)
+
+
+def _reach(found: Comparison) -> tuple[float, float, float]:
+    """Low, mean and high; the mean alone where there is no interval."""
+    gain = found.gain
+    return (gain.mean, gain.mean, gain.mean) if says_nothing(gain) else (gain.low, gain.mean, gain.high)
 
 
 def _gains_sentence(found: Sequence[Comparison]) -> str:
@@ -79,14 +87,14 @@ def cost_per_correct(report: ValueReport) -> Plot | None:
 def plane(report: ValueReport) -> Plot | None:
     """Draw resamples of a month: extra right answers against extra cost; below the line it is worth it."""
     money, asked = report.everything.money, report.queries_per_month
-    if money is None or asked is None:
+    if money is None or asked is None or not money.cloud:
         return None
     name, last = words.balances(money)[-1]
     sent, fixed = asked * report.share_sent, float(last.fixed)
     cloud = [(sent * gained, fixed + sent * more) for gained, more in money.cloud[::2]]
-    field = _Field.around([x for x, _ in cloud], [1.1 * y for _, y in cloud])
+    field = _Field.around([1.05 * x for x, _ in cloud], [1.1 * y for _, y in cloud])
     drawing = Drawing(_BOTTOM + 34)
-    _axes(drawing, field, _whole, partial(words.amount, currency=report.currency))
+    _axes(drawing, field, _plain_number, partial(words.amount, currency=report.currency))
     for x, y in cloud:
         drawing.dot(field.x(x), field.y(y), 1.4, "one")
     if report.worth is not None:
@@ -225,5 +233,6 @@ def _cost_told(report: ValueReport, cost: AnswerCost) -> str:
     return found.why or "" if found.value is None else words.amount(found.value.mean, report.currency)
 
 
-def _whole(value: float) -> str:
-    return f"{value:,.0f}".replace("-", "−")
+def _plain_number(value: float) -> str:
+    """A round number in full, however small: "2,000", "0.5"."""
+    return f"{Decimal(f'{value:.3g}'):,f}".replace("-", "−")

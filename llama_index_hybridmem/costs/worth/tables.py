@@ -11,6 +11,8 @@ from llama_index_hybridmem.costs.value import ValueReport
 from llama_index_hybridmem.costs.worth import words
 from llama_index_hybridmem.costs.worth.answer_cost import AnswerCost
 from llama_index_hybridmem.costs.worth.balance import Balance
+from llama_index_hybridmem.costs.worth.paired import says_nothing
+from llama_index_hybridmem.statistics import Interval
 
 Row = tuple[str, ...]
 
@@ -28,6 +30,8 @@ def answers(report: ValueReport) -> Table:
     routes = [_run(report, cost, "") for cost in report.routes]
     header = ("answered by", "#answers", "#right, per cent", "#cost per right answer", "#unpriced")
     note = "Models only; the wrong answers are paid for, too. Over the paired questions."
+    if says_nothing(report.everything.gain):
+        note += " Too few: so few pairs have no interval."
     return Table("Right answers", header, (*runs, *routes), note)
 
 
@@ -44,14 +48,23 @@ def month(report: ValueReport) -> Table:
         ("a month of rent", monthly.rent),
         ("a month of people: building, cleaning, upkeep", monthly.hours),
     )
-    rows = [(name, "not stated" if part is None else money(part)) for name, part in parts]
+    rows: list[Row] = [(name, "not stated" if part is None else money(part)) for name, part in parts]
     found = report.everything.money
     if found is not None:
-        rows.append(("models of a query, with less without", words.spread(found.difference, money)))
+        rows += _measured(report, "models of a query, with less without", found.difference, money)
     if report.everything.seconds is not None:
-        rows.append(("time of an answer, with less without", words.spread(report.everything.seconds, _seconds)))
+        rows += _measured(report, "time of an answer, with less without", report.everything.seconds, _seconds)
     as_of = "" if monthly.as_of is None else f"As of {monthly.as_of}."
     return Table("What the graph costs", ("", "#cost"), rows, as_of)
+
+
+def _measured(report: ValueReport, what: str, found: Interval, as_text: words.Format) -> list[Row]:
+    """A figure and, in a row of its own, its interval: both on one line are too wide for a phone."""
+    mean, name = as_text(found.mean), f"its {report.everything.level:.0%} interval"
+    if says_nothing(found):
+        return [(what, mean), (name, words.TOO_FEW)]
+    low, high = as_text(found.low), as_text(found.high)
+    return [(what, mean)] if mean == low == high else [(what, mean), (name, f"{low} to {high}")]
 
 
 def balance(report: ValueReport) -> Table:

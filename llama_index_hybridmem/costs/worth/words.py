@@ -10,7 +10,7 @@ from llama_index_hybridmem.costs.report.wording import NONE, money, name
 from llama_index_hybridmem.costs.value import Comparison, Money, ValueReport
 from llama_index_hybridmem.costs.worth.answer_cost import AnswerCost
 from llama_index_hybridmem.costs.worth.balance import Balance
-from llama_index_hybridmem.costs.worth.paired import LEAST_DIFFERENT, Figure, Verdict
+from llama_index_hybridmem.costs.worth.paired import LEAST_DIFFERENT, Figure, Verdict, says_nothing
 from llama_index_hybridmem.statistics import Interval
 
 HOURS = {False: "without hours of people", True: "with hours of people"}
@@ -20,6 +20,9 @@ _ENDLESS = 100_000  # questions that nobody will judge
 
 SAID: dict[Verdict, str] = {"better": "shown", "worse": "a loss, shown", "not shown": "not shown"}
 """A verdict in a word or two."""
+
+TOO_FEW = "too few"
+"""Stands for the interval of a figure that rests on too few questions to have one."""
 
 Format = Callable[[float], str]
 
@@ -60,6 +63,8 @@ def gained(share: float) -> str:
 
 def points(found: Interval, sign: str = "+") -> str:
     """A share, or a difference of two, in per cent points with its interval."""
+    if says_nothing(found):
+        return f"{_signed(100 * found.mean, f'{sign}.1f')} ({TOO_FEW})"
     mean, low, high = (_signed(100 * each, f"{sign}.1f") for each in (found.mean, found.low, found.high))
     return f"{mean} ({low} to {high})"
 
@@ -82,6 +87,8 @@ def spread(found: Interval | None, as_text: Format) -> str:
     """A value with its interval, where the two differ as written; a dash for none."""
     if found is None:
         return NONE
+    if says_nothing(found):
+        return f"{as_text(found.mean)} ({TOO_FEW})"
     mean, low, high = (as_text(each) for each in (found.mean, found.low, found.high))
     return mean if low == mean == high else f"{mean} ({low} to {high})"
 
@@ -109,14 +116,21 @@ def balances(found: Money) -> list[tuple[str, Balance]]:
 
 
 def _gain_sentence(found: Comparison, subject: str) -> str:
+    if says_nothing(found.gain):
+        told = f"{gained(found.gain.mean)} points on {_pairs(found)}, too few to say more"
+        return f"{subject} is not shown: {told}{_needed(found)}."
     mean, low, high = (_signed(100 * each, "+.1f") for each in (found.gain.mean, found.gain.low, found.gain.high))
-    told = f"{mean} points, interval {low} to {high}, on {found.pairs:,} paired questions"
+    told = f"{mean} points, interval {low} to {high}, on {_pairs(found)}"
     if found.verdict == "better":
         return f"{subject} is shown: {told}."
     if found.verdict == "worse":
         return f"{subject} is a loss, and that is shown: {told}."
     few = f", {found.differ or 'none'} of them answered differently" if found.differ < LEAST_DIFFERENT else ""
     return f"{subject} is not shown: {told}{few}{_needed(found)}."
+
+
+def _pairs(found: Comparison) -> str:
+    return f"{found.pairs:,} paired question{'' if found.pairs == 1 else 's'}"
 
 
 def _needed(found: Comparison) -> str:
