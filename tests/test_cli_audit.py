@@ -105,6 +105,29 @@ def test_what_is_not_there(log: AuditLog, tmp_path: Path) -> None:
             run("replay", log.path, id_, "--store", tmp_path / "none")
 
 
+def test_a_file_of_something_else_is_no_log(log: AuditLog, tmp_path: Path) -> None:
+    """A file of traces is told to be none; a log whose first line was changed, a torn one or an empty one is a log."""
+    traces = tmp_path / "traces.jsonl"
+    traces.write_text(json.dumps(QueryTrace("t", "query", "q", 1.0, 1.0).to_json()) + "\n")
+    for command in (["verify"], ["forget", "--user", "bob"], ["prune", "--days", "1"]):
+        with pytest.raises(ConfigurationError, match=r"traces\.jsonl is no audit log"):
+            run(command[0], traces, *command[1:])
+    assert run("verify", traces, "--head", log.head())[0] == 1
+    lines = log.path.read_bytes().splitlines(keepends=True)
+    for content, code in ((b"{}\n" + lines[1], 1), (lines[0][:40], 1), (b"", 0)):
+        log.path.write_bytes(content)
+        assert run("verify", log.path)[0] == code
+
+
+def test_errors_name_options(log: AuditLog) -> None:
+    """What is missing is named as the command line spells it."""
+    with pytest.raises(ConfigurationError, match="--user NAME, --tenant NAME"):
+        run("forget", log.path)
+    for days in ("-3", "0", "nan"):
+        with pytest.raises(ConfigurationError, match=f"^--days: a number above 0 is expected, not {days}"):
+            run("prune", log.path, f"--days={days}")
+
+
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HybridMemoryIndex]:
     """A store of two documents that the command line opens with an encoder of words."""

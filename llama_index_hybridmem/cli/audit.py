@@ -42,7 +42,7 @@ def verify(
     from ..costs.audit.chain import Head
     from . import screen
 
-    verdict = _opened(file, key_env).verify(None if head is None else Head.read(head))
+    verdict = _opened(file, key_env, known=head is not None).verify(None if head is None else Head.read(head))
     if as_json:
         screen.write_json(verdict.to_json())
     else:
@@ -99,6 +99,8 @@ def prune(
     """Remove old records; one line stands for them, and the chain holds as before."""
     from . import screen
 
+    if not days > 0:
+        raise ConfigurationError(f"--days: a number above 0 is expected, not {days:g}")
     count = _opened(file, key_env, keep_days=days).prune()
     _told(f"{count:,} records removed", {"removed": count}, as_json, screen)
 
@@ -114,15 +116,21 @@ def forget(
     """Erase a person's names, texts and hashes of texts; the records stay, and the chain holds as before."""
     from . import screen
 
+    if user is None and tenant is None:
+        raise ConfigurationError("whose records? Give --user NAME, --tenant NAME, or both")
     count = _opened(file, key_env).forget(user=user, tenant=tenant)
     _told(f"{count:,} records have no personal part any more", {"erased": count}, as_json, screen)
 
 
-def _opened(file: Path, key_env: str | None, **options: Any) -> AuditLog:
+def _opened(file: Path, key_env: str | None, *, known: bool = False, **options: Any) -> AuditLog:
+    """Open a log; a file of something else is none, unless it is known to have been one."""
+    from ..costs.audit.file import holds_records
     from ..costs.audit.log import AuditLog
 
     if not file.is_file():
         raise ConfigurationError(f"no audit log {file}")
+    if not known and not holds_records(file):
+        raise ConfigurationError(f"{file} is no audit log: not one of its lines is a record of AuditLog's")
     return AuditLog(file, key=key_env, **options)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +20,8 @@ _PATIENCE_S, _PAUSE_S = 60.0, 0.002
 _BLOCK = 1 << 16
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 _OWNER_ONLY = 0o600
+_NAME = re.compile(rb'"(?:prev|hash)":')
+_MARKS = {b'"prev":', b'"hash":'}
 
 
 class ChainFile:
@@ -161,6 +165,20 @@ def _tail(file: BinaryIO) -> tuple[bytes, int]:
     whole, _, torn = content.rpartition(b"\n")
     end = size - len(torn)
     return (whole.rpartition(b"\n")[2] + b"\n" if end else b""), end
+
+
+def holds_records(path: Path) -> bool:
+    """Tell whether a file may be a log, damaged or not: it is empty, torn in line 1, or has a line with both hashes.
+
+    Args:
+        path: a file.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    with on_disk(path), open(path, "rb") as file:
+        first = file.readline()
+        return not first.endswith(b"\n") or any(set(_NAME.findall(line)) >= _MARKS for line in chain([first], file))
 
 
 def readable(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
