@@ -37,6 +37,7 @@ PURE = {
     "costs.planning.assumptions",
     "costs.planning.estimate",
     "costs.planning.work",
+    "costs.prices.arguments",
     "costs.prices.money",
     "costs.prices.row",
     "costs.prices.tariffs",

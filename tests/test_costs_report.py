@@ -542,7 +542,7 @@ def test_what_cannot_be_done_is_said_first(tmp_path: Path) -> None:
     """Before anything is read or written: a page over the traces, an amount that is none, a file that is not there."""
     path = file_of(tmp_path, traffic(5))
     before = path.read_bytes()
-    with pytest.raises(ConfigurationError, match="would overwrite the traces"):
+    with pytest.raises(ConfigurationError, match="would overwrite what is read"):
         ran(path, "-o", path)
     (tmp_path / "linked").symlink_to(tmp_path)
     for folder in (tmp_path, tmp_path / "linked"):

@@ -309,7 +309,12 @@ def test_an_adapter_is_a_row_of_its_own(summary: Summary) -> None:
 
 def test_a_stores_own_time_around_its_embedding_is_all_retrieval() -> None:
     """30 ms of a store's own, 50 ms of embedding inside it: the sources were there after 80 ms of 200."""
-    stages = (Stage("graph", 0.0, 0.03), Stage("embed", 0.01, 0.05), Stage("prompt", 0.08, 0.02), Stage("llm", 0.1, 0.1))
+    stages = (
+        Stage("graph", 0.0, 0.03),
+        Stage("embed", 0.01, 0.05),
+        Stage("prompt", 0.08, 0.02),
+        Stage("llm", 0.1, 0.1),
+    )
     watch = Stopwatch()
     watch.add(QueryTrace("1", "query", "q", 0.0, 0.2, stages=stages))
     split = watch.split()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..costs.prices.book import PriceBook
     from .files import Problem
 
-app = typer.Typer(no_args_is_help=True, help="What it would cost, by which prices, and what it would have cost.")
+app = typer.Typer(no_args_is_help=True, help="What it would cost, and by which prices.")
 
 Prices = Annotated[Path | None, typer.Option("--prices", metavar="FILE.csv", help="Rows of your own; they win.")]
 

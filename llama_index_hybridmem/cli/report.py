@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
-from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ import typer
 
 from ..errors import ConfigurationError
 from .options import Json
+from .output import place_for
 
 if TYPE_CHECKING:
     from ..costs.figures.summary import Summary
@@ -42,7 +42,7 @@ def report(
     ] = "query",
     as_json: Json = False,
 ) -> None:
-    """Say what queries cost, where their time went and what went wrong, from their traces.
+    """Show what queries cost and where their time went.
 
     Without -o as tables. What was done for another phase is billed, and kept out of every figure per query. The
     page is one file that loads nothing: send it, print it, open it anywhere.
@@ -82,16 +82,7 @@ def _checked(output: Path, traces: Sequence[str]) -> Path:
     from ..extras import require
 
     require("the page of hybridmem report", "report", "jinja2", "matplotlib")
-    place = Path(realpath(output))
-    if place.suffix == ".jsonl" or any(place == Path(realpath(given)) for given in traces):
-        raise ConfigurationError(f"-o {output} would overwrite the traces; name another file, such as report.html")
-    if place.is_dir():
-        raise ConfigurationError(f"-o {output} is a folder; name a file in it, such as {output / 'report.html'}")
-    if place.exists() and not place.is_file():
-        raise ConfigurationError(f"-o {output} is no file that a page can be written to")
-    if not place.parent.is_dir():
-        raise ConfigurationError(f"-o {output}: there is no folder {place.parent}; make it first")
-    return place
+    return place_for(output, "report.html", map(Path, traces))
 
 
 def _say(summary: Summary, output: Path | None) -> None:

@@ -54,7 +54,7 @@ def value(
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write a page instead.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what the graph path is worth: the right answers it adds against the money it takes.
+    """Weigh the answers that the graph adds against its cost.
 
     The same questions, asked with and without it; which answers are right say --judgements, or tags "correct". All
     amounts are in the currency of the traces; what is not given is not counted, and named. See
