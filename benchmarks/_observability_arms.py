@@ -90,7 +90,7 @@ def ours(name: str = OURS, exporters: Sequence[Any] = (), settle: Step = _nothin
 
 def idle() -> Arm:
     """What LlamaIndex itself takes to tell one handler more of every span and event."""
-    root, spans, events = get_dispatcher(), Spans(_ignore, _ignore), Events(_ignore)
+    root, spans, events = get_dispatcher(), Spans(enter=_ignore, leave=_ignore), Events(hear=_ignore)
 
     def on() -> None:
         root.add_span_handler(spans)

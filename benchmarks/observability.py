@@ -89,7 +89,7 @@ class Bench:
         queries = 10
         block = of_queries(ask(self.app.routed(self.app.native())), queries)
         everyone = arms.everyone(self.app.callbacks, self.folder)
-        for row in compare(everyone, block, self.times(60, 4), queries, self.seed):
+        for row in compare(everyone, block, self.times(80, 4), queries, self.seed):
             goal = judged(row["thread_us"]["mean"], "query_us") if row["arm"] == arms.OURS else {}
             say("paired", unit="routed query", **row, **goal)
 

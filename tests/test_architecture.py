@@ -37,7 +37,6 @@ PURE = {
     "costs.planning.assumptions",
     "costs.planning.estimate",
     "costs.planning.work",
-    "costs.prices.arguments",
     "costs.prices.money",
     "costs.prices.row",
     "costs.prices.tariffs",

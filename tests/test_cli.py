@@ -529,7 +529,7 @@ def test_the_demo_goes_on_without_its_model(
 
 
 def test_what_a_question_cost_is_kept_and_told(store: Path, tmp_path: Path) -> None:
-    """`--traces` appends what each question cost, and `report` reads it; a place that cannot be written is told first."""
+    """`--traces` appends what each question cost, `report` reads it; a place that cannot be written is told first."""
     file = tmp_path / "new" / "traces.jsonl"
     ids = [run("ask", ENERGY, "--store", store, "--traces", file, "--json").json["hybridmem"]["trace"] for _ in "ab"]
     assert [json.loads(line)["id"] for line in file.read_text(encoding="utf-8").splitlines()] == ids

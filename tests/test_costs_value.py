@@ -610,7 +610,7 @@ def test_the_page_does_not_replace_what_it_reads(files: tuple[Path, Path], tmp_p
 
 def test_a_page_is_told_by_its_name(files: tuple[Path, Path], tmp_path: Path) -> None:
     """With -o one line, as `report` has it; through a link the file behind it is written, and the link stays."""
-    link, place = tmp_path / "link.html", tmp_path / "new" / "value.html"
+    link, place = tmp_path / "link.html", tmp_path / "value.html"
     link.symlink_to(place)
     result = called(files[0], "--judgements", files[1], "-o", link)
     assert result.stdout == f"{link}: 200\u00a0paired questions\n"

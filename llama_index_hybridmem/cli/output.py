@@ -18,7 +18,7 @@ def place_for(output: Path, example: str, read: Iterable[Path] = ()) -> Path:
         read: files that must not be overwritten.
 
     Raises:
-        ConfigurationError: it is a folder, no plain file, in no folder, or one of the files that are read or their like.
+        ConfigurationError: it is a folder, no plain file, in no folder, or one of those that are read or like them.
     """
     place = Path(realpath(output))  # not resolve(): that raises where a link leads in a circle
     if place.is_dir():
