@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _observability_hearing import Events, Spans
+from _observability_hearing import handlers
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler, TokenCountingHandler
 from llama_index_instrumentation import get_dispatcher
 
@@ -90,7 +90,7 @@ def ours(name: str = OURS, exporters: Sequence[Any] = (), settle: Step = _nothin
 
 def idle() -> Arm:
     """What LlamaIndex itself takes to tell one handler more of every span and event."""
-    root, spans, events = get_dispatcher(), Spans(enter=_ignore, leave=_ignore), Events(hear=_ignore)
+    root, (spans, events) = get_dispatcher(), handlers(_ignore, _ignore, _ignore)
 
     def on() -> None:
         root.add_span_handler(spans)

@@ -1,6 +1,6 @@
 """Handlers on LlamaIndex's instrumentation that pass on what they are told; know nobody who listens.
 
-They keep it in fields of theirs: pydantic takes a microsecond or more to find a private attribute.
+They are classes made for the purpose: pydantic takes a microsecond and more to find a private attribute.
 """
 
 from __future__ import annotations
@@ -16,40 +16,41 @@ from llama_index_instrumentation import get_dispatcher
 Hear = Callable[..., Any]
 
 
-class Spans(BaseSpanHandler[Any]):
-    """Passes on what it is told of spans."""
+def handlers(enter: Hear, leave: Hear, event: Hear) -> tuple[BaseSpanHandler[Any], BaseEventHandler]:
+    """Give a span handler and an event handler.
 
-    enter: Hear
-    leave: Hear
+    Args:
+        enter: is told id, arguments, instance, parent's id and tags of a span.
+        leave: is told id, arguments, instance and result of a span.
+        event: is told an event.
+    """
 
-    def span_enter(
-        self, id_: str, bound_args: Any, instance: Any = None, parent_id: str | None = None, tags: Any = None, **_: Any
-    ) -> None:
-        self.enter(id_, bound_args, instance, parent_id, tags)
+    class Spans(BaseSpanHandler[Any]):
+        def span_enter(
+            self, id_: str, bound_args: Any, instance: Any = None, parent_id: Any = None, tags: Any = None, **_: Any
+        ) -> None:
+            enter(id_, bound_args, instance, parent_id, tags)
 
-    def span_exit(self, id_: str, bound_args: Any, instance: Any = None, result: Any = None, **_: Any) -> None:
-        self.leave(id_, bound_args, instance, result)
+        def span_exit(self, id_: str, bound_args: Any, instance: Any = None, result: Any = None, **_: Any) -> None:
+            leave(id_, bound_args, instance, result)
 
-    def new_span(self, *_: Any, **__: Any) -> None: ...
+        def new_span(self, *_: Any, **__: Any) -> None: ...
 
-    def prepare_to_exit_span(self, *_: Any, **__: Any) -> None: ...
+        def prepare_to_exit_span(self, *_: Any, **__: Any) -> None: ...
 
-    def prepare_to_drop_span(self, *_: Any, **__: Any) -> None: ...
+        def prepare_to_drop_span(self, *_: Any, **__: Any) -> None: ...
 
+    class Events(BaseEventHandler):
+        def handle(self, event_: Any, **_: Any) -> None:
+            event(event_)
 
-class Events(BaseEventHandler):
-    """Passes events on."""
-
-    hear: Hear
-
-    def handle(self, event: Any, **_: Any) -> None:
-        self.hear(event)
+    return Spans(), Events()
 
 
 @contextmanager
 def hearing(enter: Hear, leave: Hear, event: Hear) -> Iterator[None]:
-    """Stand on LlamaIndex's instrumentation within a block."""
-    root, spans, events = get_dispatcher(), Spans(enter=enter, leave=leave), Events(hear=event)
+    """Stand on LlamaIndex's instrumentation within a block; see `handlers`."""
+    root, (spans, events) = get_dispatcher(), handlers(enter, leave, event)
     root.add_span_handler(spans)
     root.add_event_handler(events)
     try:
