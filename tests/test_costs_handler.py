@@ -23,7 +23,7 @@ from llama_index.core.instrumentation.events.exception import ExceptionEvent
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent, LLMCompletionStartEvent
 from llama_index.core.llms import ChatMessage, ChatResponse
 from llama_index.core.schema import NodeWithScore, TextNode
-from truthful import Native, Wrapped
+from truthful import INPUT, OUTPUT, Native, Wrapped
 
 from llama_index_hybridmem import HybridRouterQueryEngine, tenant
 from llama_index_hybridmem.costs.exporting import Finished
@@ -201,6 +201,19 @@ def test_uninstalling_finishes_what_is_open(index: VectorStoreIndex) -> None:
     assert [trace.status for trace in handler.traces()] == ["never_consumed"]
     assert "".join(answer.response_gen) == "this is the answer 1"
     assert handler.health()["open"] == 0
+
+
+def test_a_query_of_many_calls(handler: CostLatencyHandler) -> None:
+    """A graph that a model builds makes thousands: each is counted, and their texts are not kept to the end."""
+    llm, silent = Native(), Native(reports=False)
+    with handler.query("build"):
+        for number in range(150):
+            llm.complete(f"query {number}")
+        silent.complete("query 1")
+        (query,) = handler.tracker.queries.open.values()
+        assert [call.prompt for call in query.calls[101:]] == [None] * 50
+    (trace,) = handler.traces()
+    assert trace.tokens() == (sum(INPUT + n for n in range(150)) + 2, sum(OUTPUT + n for n in range(150)) + 2)
 
 
 def test_tags_add_up_and_stay_inside(handler: CostLatencyHandler, index: VectorStoreIndex) -> None:

@@ -61,20 +61,23 @@ class Counter:
 
     def _estimated(self, call: Call) -> tuple[Usage, bool]:
         """Count the texts, and say whether the model's own tokenizer did; where a tokenizer fails, by their bytes."""
-        text = max(answer_text(call.last), "".join(call.said), key=len)  # some streams carry their text in pieces only
         try:
             count, is_own = self._count(call.instance)
-            return Usage(prompt_tokens(call.prompt, count), count(text), source="estimated"), is_own
+            return Usage(prompt_tokens(call.prompt, count), count(written(call)), source="estimated"), is_own
         except Exception:  # noqa: BLE001 - a foreign tokenizer may raise anything; the trace is worth more than its count
             if not self.failed:
                 logger.warning("a tokenizer failed; tokens are estimated by their bytes instead", exc_info=True)
             self.failed += 1
-        count = estimate_tokens
-        return Usage(prompt_tokens(call.prompt, count), count(text), source="estimated"), False
+        return _by_bytes(call), False
 
     def settle(self, call: Call) -> None:
-        """Count a call's tokens now, and let its texts go."""
-        call.usage = self(call)
+        """Count a call's tokens at once, and let its texts go.
+
+        It runs inside the app's call, so it asks no tokenizer: what nobody reports is estimated by its bytes.
+        """
+        reported = reported_usage(call.last)
+        if call.last is not None:
+            call.usage = reported or _by_bytes(call)
         call.prompt = call.last = None
         call.said.clear()
 
@@ -101,6 +104,16 @@ class Counter:
             mine = copy.deepcopy(own)
             self._own[own] = lambda text: len(mine.encode(text))
         return self._own[own], True
+
+
+def _by_bytes(call: Call) -> Usage:
+    count = estimate_tokens
+    return Usage(prompt_tokens(call.prompt, count), count(written(call)), source="estimated")
+
+
+def written(call: Call) -> str:
+    """What a call has written so far; some streams carry their text in pieces only."""
+    return max(answer_text(call.last), "".join(call.said), key=len)
 
 
 def _is_verbatim(call: Call) -> bool:
