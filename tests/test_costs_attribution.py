@@ -24,6 +24,7 @@ from workflows import Workflow, step
 from workflows.events import StartEvent, StopEvent
 
 from llama_index_hybridmem.costs.handler import CostLatencyHandler
+from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace
 
 N = 50
@@ -436,14 +437,14 @@ def test_several_calls_as_one_query(handler: CostLatencyHandler, index: VectorSt
 def test_a_model_that_is_down(
     handler: CostLatencyHandler, index: VectorStoreIndex, kind: type[Wrapped], streaming: bool
 ) -> None:
-    """The query is an error, and the call is counted as one without tokens."""
+    """The query is an error, and the call is one that took no tokens: a refused request is not charged."""
     engine = index.as_query_engine(llm=kind(fails=True), streaming=streaming)
     with pytest.raises(RuntimeError, match="down"):  # noqa: PT012 - a stream raises when it is read
         list(getattr(ask(handler, engine, 1), "response_gen", ()))
     (trace,) = handler.traces()
     assert (trace.status, trace.error) == ("error", "RuntimeError: the model is down")
     (call,) = llm_calls(trace)
-    assert (call.status, call.usage, call.cost) == ("error", None, None)
+    assert (call.status, call.error, call.usage) == ("error", "RuntimeError", Usage(0, 0, source="estimated"))
     nothing_left(handler)
 
 

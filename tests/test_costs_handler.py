@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -18,11 +20,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llama_index.core import Document, MockEmbedding, QueryBundle, VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.callbacks import CallbackManager
 from llama_index.core.instrumentation.events.embedding import EmbeddingEndEvent, EmbeddingStartEvent
 from llama_index.core.instrumentation.events.exception import ExceptionEvent
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent, LLMCompletionStartEvent
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.llms import ChatMessage, ChatResponse
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index_instrumentation import get_dispatcher
 from truthful import INPUT, OUTPUT, Native, Wrapped
 
 from llama_index_hybridmem import HybridRouterQueryEngine, tenant
@@ -32,6 +38,7 @@ from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.retriever import HybridRetriever
 from llama_index_hybridmem.stores import Store
 
+dispatcher = get_dispatcher(__name__)
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed (event loop|<socket):ResourceWarning")
 
 
@@ -298,6 +305,84 @@ def test_the_collector_may_close_a_stream_at_any_moment(handler: CostLatencyHand
     thread.join(10)
     assert not thread.is_alive()
     assert [trace.status for trace in handler.traces()] == ["abandoned"]
+
+
+def test_a_block_is_a_query(index: VectorStoreIndex) -> None:
+    """Its answer is the last engine's, also one that is read after the block; tags set inside are its own."""
+    exporter = Collecting()
+    with CostLatencyHandler(exporters=[exporter]).attach() as handler:
+        with handler.query("mine"), handler.tags(tenant="acme"):
+            answer = index.as_query_engine(llm=Native(), streaming=True).query("query 1")
+        assert handler.health()["open"] == 1
+        assert "".join(answer.response_gen) == "this is the answer 1"
+        handler.flush()
+    (finished,) = exporter.got
+    assert (finished.trace.kind, finished.trace.name, finished.trace.tenant) == ("query", "mine", "acme")
+    assert (finished.text, len(finished.response.source_nodes)) == ("this is the answer 1", 1)
+    assert finished.trace.tokens() == (INPUT + 1, OUTPUT + 1)
+
+
+def test_blocks_may_overlap(index: VectorStoreIndex) -> None:
+    """One that ends does not end the others, and one in a callback manager does not begin to see other queries."""
+    handler = CostLatencyHandler()
+    first, second = handler.attach(), handler.attach()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    index.as_query_engine(llm=Native()).query("query 1")
+    second.__exit__(None, None, None)
+    assert not handler.installed
+    assert len(handler.traces()) == 1
+
+
+def test_a_closed_handler_stays_closed(index: VectorStoreIndex) -> None:
+    """Also where a callback manager still calls it; installed again, it measures again."""
+    handler = CostLatencyHandler()
+    engine = index.as_query_engine(llm=Native())
+    engine.callback_manager = CallbackManager([handler])
+    handler.close()
+    engine.query("query 1")
+    assert (handler.installed, handler.traces()) == (False, [])
+    handler.install()
+    engine.query("query 2")
+    assert len(handler.traces()) == 1
+    handler.close()
+
+
+class Reranker(BaseNodePostprocessor):
+    """Tells of itself by events, as some integrations do; fails where it is told to."""
+
+    fails: bool = False
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the class name."""
+        return "Reranker"
+
+    def _postprocess_nodes(self, nodes: list[NodeWithScore], query_bundle: Any = None) -> list[NodeWithScore]:
+        dispatcher.event(ReRankStartEvent(query="", nodes=nodes, top_n=1, model_name="rerank-v3.5"))
+        if self.fails:
+            raise OSError("no reranker")
+        dispatcher.event(ReRankEndEvent(nodes=nodes))
+        return nodes
+
+
+class CohereRerank(Reranker):
+    """Is called like one that is paid for."""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_reranker(handler: CostLatencyHandler, index: VectorStoreIndex, fails: bool) -> None:
+    """It is a call of its own, with a price, and one stage; one that fails leaves nothing open."""
+    engine = index.as_query_engine(llm=Native(), node_postprocessors=[CohereRerank(fails=fails)])
+    with pytest.raises(OSError, match="no reranker") if fails else nullcontext():
+        engine.query("query 1")
+    (trace,) = handler.traces()
+    (call,) = [call for call in trace.calls if call.kind == "rerank"]
+    assert (call.provider, call.status) == ("cohere", "error" if fails else "ok")
+    assert call.cost == Decimal("0.002") or fails
+    assert [stage.count for stage in trace.stages if stage.name == "rerank"] == [1]
+    assert handler.health()["open"] == 0
 
 
 def test_whoever_waits_for_a_calls_end_may_fail(handler: CostLatencyHandler, index: VectorStoreIndex) -> None:

@@ -128,7 +128,8 @@ def _spent(traces: Sequence[QueryTrace], file: Path) -> str:
     unpriced = sum(trace.unpriced for trace in traces)
     rest = f" and {unpriced} calls without a price" if unpriced else ""
     who = f"The model read {read:,} tokens and wrote {wrote:,}" if read else "No language model was asked"
-    return f"{who}: ${cost:.6f}{rest}. Where the time and the money went:\n  {_program()} report {file} -o report.html"
+    paid = f"${cost:.6f}" if cost or not unpriced else "no price is known"
+    return f"{who}: {paid}{rest}. Where the time and the money went:\n  {_program()} report {file} -o report.html"
 
 
 def _index(store: Path | None) -> HybridMemoryIndex:

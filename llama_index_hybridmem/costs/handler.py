@@ -87,6 +87,8 @@ class CostLatencyHandler(BaseCallbackHandler):
         self._events = Events(on=self.tracker.on_event, faults=self._faults)
         self._spans = Spans(tracker=self.tracker, faults=self._faults)
         self._lock = threading.Lock()
+        self._blocks = 0
+        self._is_kept = self._is_off = False
         self._by_callback = False
         self._seen_by_callback: set[str] = set()
 
@@ -99,34 +101,43 @@ class CostLatencyHandler(BaseCallbackHandler):
             The handler itself.
         """
         with self._lock:
-            self._by_callback = False
+            self._is_kept, self._is_off, self._by_callback = True, False, False
             self._add()
         return self
 
     def uninstall(self) -> None:
-        """End it; queries that are still open are finished as they stand."""
+        """End it, for callback managers, too, until it is installed again; open queries are finished as they stand."""
         with self._lock:
-            root = get_dispatcher()
-            root.span_handlers[:] = [each for each in root.span_handlers if each is not self._spans]
-            root.event_handlers[:] = [each for each in root.event_handlers if each is not self._events]
+            self._is_kept, self._is_off = False, True
+            self._take_away()
         self.tracker.stop()
-        self.flush()
 
     @contextmanager
     def attach(self) -> Iterator[CostLatencyHandler]:
-        """Measure within a block; one that is installed already stays so."""
-        was_installed = self.installed
-        self.install()
+        """Measure within a block; blocks may overlap, and what is installed already stays so."""
+        with self._lock:
+            self._blocks += 1
+            self._add()
         try:
             yield self
         finally:
-            if not was_installed:
-                self.uninstall()
+            with self._lock:
+                self._blocks -= 1
+                is_last = not (self._blocks or self._is_kept or self._by_callback)
+                if is_last:
+                    self._take_away()
+            if is_last:
+                self.tracker.stop()
 
     @property
     def installed(self) -> bool:
         """Whether it stands on LlamaIndex's instrumentation."""
         return any(each is self._spans for each in get_dispatcher().span_handlers)
+
+    def _take_away(self) -> None:
+        root = get_dispatcher()
+        root.span_handlers[:] = [each for each in root.span_handlers if each is not self._spans]
+        root.event_handlers[:] = [each for each in root.event_handlers if each is not self._events]
 
     def _add(self) -> None:
         if not self.installed:
@@ -151,14 +162,14 @@ class CostLatencyHandler(BaseCallbackHandler):
 
     @contextmanager
     def query(self, name: str = "query") -> Iterator[None]:
-        """Measure a block of one's own, several calls perhaps, as one query.
+        """Measure a block of one's own, several calls perhaps, as one query; its answer is the last engine's.
 
         Args:
             name: what the trace calls it.
         """
         id_ = f"{name}-{uuid.uuid4()}"
         token = active_span_id.set(id_)
-        self._spans.span_enter(id_, None, None, token.old_value if isinstance(token.old_value, str) else None)
+        self.tracker.block(id_, name, token.old_value if isinstance(token.old_value, str) else None)
         try:
             yield
         except BaseException as error:
@@ -194,9 +205,14 @@ class CostLatencyHandler(BaseCallbackHandler):
         self._pipeline.clear()
 
     def close(self) -> None:
-        """Uninstall, and have the exporters write what is left."""
+        """Uninstall, wait for the last traces, and have the exporters write what is left."""
         self.uninstall()
+        self.flush()
         self._pipeline.close()
+
+    async def aclose(self) -> None:
+        """`close`, with the event loop free."""
+        await in_thread(self.close)
 
     def health(self) -> dict[str, Any]:
         """Say how the measuring goes, JSON-safe; LlamaIndex swallows what a handler raises, so ask here.
@@ -219,11 +235,10 @@ class CostLatencyHandler(BaseCallbackHandler):
         }
 
     def _finished(self, query: Running) -> None:
-        if self._by_callback:
-            if query.id not in self._seen_by_callback:
-                return
-            self._seen_by_callback.discard(query.id)
-        self._pipeline.finish(query)
+        seen = query.id in self._seen_by_callback
+        self._seen_by_callback.discard(query.id)
+        if seen or self._blocks or not self._by_callback:
+            self._pipeline.finish(query)
 
     # -- a callback handler, for apps that pass one ----------------------------------------------------------------
 
@@ -250,7 +265,9 @@ class CostLatencyHandler(BaseCallbackHandler):
         """Mark the running query as one of ours; the first of all began before anything was installed."""
         span = active_span_id.get()
         with self._lock:
-            if not self.installed:
+            if self._is_off:
+                return
+            if not self._is_kept:
                 self._by_callback = True
                 self._add()
         if self._by_callback:

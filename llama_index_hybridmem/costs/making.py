@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
+from llama_index_hybridmem.costs.bills.entry import PHASES
 from llama_index_hybridmem.costs.exporting import Finished
 from llama_index_hybridmem.costs.prices.book import PriceBook
 from llama_index_hybridmem.costs.tokens.counting import Counter
@@ -113,7 +114,8 @@ class Maker:
 def _stages(query: Running, real: Iterable[Call]) -> tuple[Stage, ...]:
     """All stages by their start: what spans and events told, the models, and what the engine timed itself."""
     for call in real:
-        query.spent("llm" if call.kind == "llm" else "rerank", call.began, call.ended - call.began, None)
+        if call.kind == "llm":  # a reranker's time is that of its postprocessor's span
+            query.spent("llm", call.began, call.ended - call.began, None)
     _add_the_engines_own(query)
     made = (Stage(name, max(0.0, began - query.began), *rest) for name, (began, *rest) in query.stages.items())
     return tuple(sorted(made, key=lambda stage: stage.started_s))
@@ -158,7 +160,7 @@ def _routing(query: Running) -> dict[str, Any]:
 def _tags(tags: Mapping[str, Any], role: Role) -> dict[str, Any]:
     own = {str(name): str(value) for name, value in tags.items() if not str(name).startswith(_FOREIGN)}
     plain = {_whole(name): _whole(value)[:_TAG] for name, value in own.items()}
-    fields = {name: plain.pop(name) for name in _FIELDS if name in plain}
+    fields = {name: plain.pop(name) for name in _FIELDS if name in plain and (name != "phase" or plain[name] in PHASES)}
     return {"phase": role.phase, **fields, "tags": plain}
 
 

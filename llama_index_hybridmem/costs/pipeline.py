@@ -52,7 +52,7 @@ class Pipeline:
         self._hurry = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self.made = self.dropped = self.failed = 0
+        self.made = self.dropped = self.failed = self.evicted = 0
         self.last_error: str | None = None
         self._exported: dict[str, list[Any]] = {name: [0, 0, None] for name, _ in self._exporters}
         self.notes = tuple(partial(self._noted, name, exporter) for name, exporter in self._exporters)
@@ -107,7 +107,7 @@ class Pipeline:
         return {
             "traces": self.made,
             "kept": len(self._ring),
-            "evicted": self.made - len(self._ring),
+            "evicted": self.evicted,
             "waiting": self._queue.qsize(),
             "dropped": self.dropped,
             "failed": self.failed,
@@ -153,6 +153,7 @@ class Pipeline:
         if finished is None:
             return
         self.made += 1
+        self.evicted += len(self._ring) == self._ring.maxlen
         self._ring.append(pack(finished.trace))
         for (name, exporter), note in zip(self._exporters, query.notes, strict=True):
             if self._guarded(name, partial(exporter.export, replace(finished, context=note))):

@@ -46,8 +46,14 @@ class Counter:
         self.failed = 0
 
     def __call__(self, call: Call) -> Usage | None:
-        """The token counts of a call; None where nothing was written and nobody counted."""
+        """The token counts of a call; None where nothing was received and nobody counted.
+
+        A stream that nobody read and a call that failed before its first token count as nothing: the one asked no
+        model, and providers do not charge a request that they refuse.
+        """
         reported = reported_usage(call.last)
+        if call.last is None and call.status in ("error", "never_consumed"):
+            return Usage(0, 0, source="estimated")
         if call.last is None or (reported is not None and call.status == "ok"):
             return reported
         if reported is None and call.streamed and call.status == "ok":
@@ -68,7 +74,7 @@ class Counter:
             if not self.failed:
                 logger.warning("a tokenizer failed; tokens are estimated by their bytes instead", exc_info=True)
             self.failed += 1
-        return _by_bytes(call), False
+        return by_bytes(call), False
 
     def settle(self, call: Call) -> None:
         """Count a call's tokens at once, and let its texts go.
@@ -77,7 +83,7 @@ class Counter:
         """
         reported = reported_usage(call.last)
         if call.last is not None:
-            call.usage = reported or _by_bytes(call)
+            call.usage = reported or by_bytes(call)
         call.prompt = call.last = None
         call.said.clear()
 
@@ -106,7 +112,8 @@ class Counter:
         return self._own[own], True
 
 
-def _by_bytes(call: Call) -> Usage:
+def by_bytes(call: Call) -> Usage:
+    """Estimate the tokens of a call's texts, without a tokenizer."""
     count = estimate_tokens
     return Usage(prompt_tokens(call.prompt, count), count(written(call)), source="estimated")
 

@@ -36,6 +36,8 @@ class AnswerStreams:
 
     def answered(self, query: Running, result: Any) -> None:
         """The query returned: note what came back, and follow it where it is a stream."""
+        if any(watch() is getattr(result, "response_gen", result) for watch in query.watches):
+            return  # an engine around the one whose answer it is
         metadata = getattr(result, "metadata", None)
         query.outcome = Outcome(_text(result), _nodes(result), metadata)
         if isinstance(metadata, dict) and isinstance(own := metadata.get(METADATA_KEY), dict):

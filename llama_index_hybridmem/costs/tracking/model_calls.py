@@ -69,9 +69,11 @@ class ModelCalls:
         }
 
     def left(self, call: Call, result: Any, error: BaseException | None) -> None:
-        """The model's method returned: for good, or a stream that is to be read."""
+        """The model's method, or the reranker's, returned: for good, or a stream that is to be read."""
         if error is not None:
             self.end(call, status_of(error), error)
+        elif call.kind == "rerank":
+            self.end(call, "ok")
         elif isinstance(result, Generator | AsyncGenerator):
             call.streamed = True
             call.watch = weakref.ref(result, lambda _: self._later(partial(self.unread, call)))
@@ -230,15 +232,16 @@ class ModelCalls:
             self._meters[key].stop(metered, time.perf_counter())
 
     def _rerank_began(self, event: Any) -> None:
-        if (query := self._queries.at(event.span_id)) is not None:
-            self._began(Call(query, "rerank", "", event.model_name, None, None))
+        span = self._queries.spans.get(event.span_id)
+        if span is not None and (span.call is None or span.call.done):
+            class_name = span.role.name.partition(".")[0]
+            span.call = Call(span.query, "rerank", class_name, event.model_name, None, None)
+            self._began(span.call)
 
     def _rerank_ended(self, event: Any) -> None:
-        query = self._queries.at(event.span_id)
-        for call in () if query is None else reversed(query.calls):
-            if call.kind == "rerank" and not call.done:
-                self.end(call, "ok")
-                return
+        span = self._queries.spans.get(event.span_id)
+        if span is not None and span.call is not None and span.call.kind == "rerank":
+            self.end(span.call, "ok")
 
     # -- busy time -------------------------------------------------------------------------------------------------
 
@@ -248,7 +251,8 @@ class ModelCalls:
     def _unmetered(self, call: Call, now: float) -> None:
         meter, call.meter = call.meter, None
         if meter is not None:
-            call.busy_s = meter.stop(call.metered, now)
+            share_s = meter.stop(call.metered, now)
+            call.busy_s = 0.0 if call.status == "never_consumed" else share_s
 
 
 def _being_read(streams: list[Call]) -> Call | None:

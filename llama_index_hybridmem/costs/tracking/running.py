@@ -27,6 +27,7 @@ class Running:
         stages: name to [first start, wall, CPU or None, count].
         calls: of language models and rerankers, in the order of their start; those that only wrap another, too.
         reading: those whose stream is not at its end.
+        is_block: whether it is a block of the app's own, in which engines answer.
         embeddings: (class, model) to the sum of its calls.
         embedding: embedding calls under way, by span: when, which model, the meter's start.
         open_calls: calls that have not ended.
@@ -45,9 +46,9 @@ class Running:
 
     __slots__ = (
         "answer", "asked", "began", "calls", "chat", "cpu_elsewhere_s", "cpu_s", "degraded", "embedding", "embeddings",
-        "ended", "error", "first", "id", "ids", "late", "notes", "open_calls", "outcome", "over", "reading", "role",
-        "root_done", "route", "route_source", "spent_by_budget", "stages", "started", "status", "streams", "tags",
-        "thread", "watches", "written",
+        "ended", "error", "first", "id", "ids", "is_block", "late", "notes", "open_calls", "outcome", "over", "reading",
+        "role", "root_done", "route", "route_source", "spent_by_budget", "stages", "started", "status", "streams",
+        "tags", "thread", "watches", "written",
     )  # fmt: skip
 
     def __init__(self, id_: str, role: Role, started: float, tags: Mapping[str, Any], asked: Any) -> None:
@@ -61,7 +62,7 @@ class Running:
         self.embeddings: dict[tuple[str, str], Embedded] = {}
         self.embedding: dict[str, list[tuple[float, tuple[str, str], float]]] = {}
         self.open_calls = self.streams = 0
-        self.root_done = self.over = False
+        self.root_done = self.over = self.is_block = False
         self.status: Status = "ok"
         self.error: BaseException | None = None
         self.cpu_s: float | None = None

@@ -20,6 +20,8 @@ from llama_index_hybridmem.costs.tracking.roles import JOBS, Role, role_of, role
 from llama_index_hybridmem.costs.tracking.running import Call, Running, Span
 from llama_index_hybridmem.events import AbstainEvent, BranchEndEvent, FusionEndEvent, RouteSelectedEvent
 
+_ANSWERING = ("query", "chat", "agent", "workflow")
+
 MANY = 1000
 """Spans of one query after which those that have ended are forgotten, as of an ingest: nothing comes late there."""
 
@@ -77,6 +79,8 @@ class Tracker:
             self._begin(id_, role, instance, arguments, tags)
             return
         above.query.ids.add(id_)
+        if above.query.is_block and tags:
+            above.query.tags = {**above.query.tags, **tags}
         if role.plain:
             inside = role.stage is None or role.stage == above.stage or (above.in_store and role.kind == "retrieve")
         else:
@@ -96,9 +100,27 @@ class Tracker:
             self._calls.embedding_failed(query, id_)
         if span.id == id_:
             self._left(span, result, error, arguments)
+        elif query.is_block and error is None:
+            self._answered_within(query, id_, result)
         if len(query.ids) > MANY and not span.root:
             query.ids.discard(id_)
             self.queries.spans.pop(id_, None)
+
+    def block(self, id_: str, name: str, parent_id: str | None) -> None:
+        """A block of the app's own began; inside of a query it is a part of that."""
+        above = self.queries.spans.get(parent_id) if parent_id else None
+        if above is None:
+            query = self._begin(id_, Role(name, "query", None, False, False, False, False), None, None, None)
+            query.is_block = True
+        else:
+            above.query.ids.add(id_)
+            self.queries.spans[id_] = above
+
+    def _answered_within(self, query: Running, id_: str, result: Any) -> None:
+        """An engine inside a block answered: the last answer is the block's."""
+        role = self._roles.get(id_[:-37])
+        if role is not None and role.kind in _ANSWERING and not role.name.rpartition(".")[2].startswith("_"):
+            self._answers.answered(query, result)
 
     def adopt(self, id_: str | None) -> None:
         """Take a span for the beginning of a query whose real beginning was not seen."""
@@ -121,7 +143,7 @@ class Tracker:
         role = role_of(span_name(id_), instance)
         return self._roles.setdefault(role.name, role)
 
-    def _begin(self, id_: str, role: Role, instance: object, arguments: Any, tags: Any) -> None:
+    def _begin(self, id_: str, role: Role, instance: object, arguments: Any, tags: Any) -> Running:
         self._ready()
         asked = first_argument(arguments)
         if role.name == JOBS:
@@ -132,8 +154,16 @@ class Tracker:
         span.argument = id(asked)
         self.queries.begin(query, span)
         if len(self.queries.open) > self._max_open:
-            self.forced += 1
-            self._force(next(iter(list(self.queries.open.values()))))
+            self._make_room()
+        return query
+
+    def _make_room(self) -> None:
+        try:
+            oldest = next(iter(self.queries.open.values()))
+        except RuntimeError:  # another thread begins or ends a query just now: the next one makes room
+            return
+        self.forced += 1
+        self._force(oldest)
 
     def _force(self, query: Running) -> None:
         """Finish a query as it stands."""
@@ -177,7 +207,7 @@ class Tracker:
         query.ended = time.perf_counter()
         if error is not None:
             query.failed(status_of(error), error)
-        else:
+        elif not query.is_block:
             self._answers.answered(query, result)
         query.root_done = True
         self.queries.close_if_over(query)
