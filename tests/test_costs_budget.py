@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import date, datetime, timezone
-from decimal import Decimal
+from decimal import ROUND_DOWN, Context, Decimal, Inexact, getcontext, localcontext
 from itertools import product
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -467,6 +467,42 @@ def test_what_a_broken_stream_reported_is_too_little(handler: CostLatencyHandler
     assert budget.spent() == 150 + 100
 
 
+class Pieces(Modest):
+    """Streams its text in pieces only, as some integrations do."""
+
+    def _parts(self, prompt: str) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
+        for _, delta, _ in super()._parts(prompt):
+            yield "", delta, None
+
+
+@pytest.mark.parametrize("method", ["stream_complete", "astream_chat"])
+def test_a_stream_in_pieces_is_charged_for_all_of_them(handler: CostLatencyHandler, method: str) -> None:
+    """At its end, and where it breaks off: what was written is in the pieces, and the last response holds no text."""
+    budget = Budget(handler, per_day=4_000, unit="tokens")
+    call(budget.guard(Pieces()), method)
+    frame = 4 * method.endswith("chat")
+    settled(budget, frame + 2 + len("this is the answer 7") // 4, 1)
+    with pytest.raises(RuntimeError, match="the stream broke"):
+        call(budget.guard(Pieces(breaks_after=2)), method)
+    settled(budget, 2 * (frame + 2) + len("this is the answer 7") // 4 + len("this is ") // 4, 2)
+
+
+class EarlyCountsInPieces(EarlyCounts):
+    """The same in pieces."""
+
+    def _parts(self, prompt: str) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
+        for _, delta, raw in super()._parts(prompt):
+            yield "", delta, raw
+
+
+def test_a_broken_stream_in_pieces_costs_at_least_its_pieces(handler: CostLatencyHandler) -> None:
+    """Although it reported a count early."""
+    budget = Budget(handler, per_day=2_000, unit="tokens")
+    with pytest.raises(RuntimeError, match="the stream broke"):
+        call(budget.guard(EarlyCountsInPieces()), "stream_complete")
+    assert budget.spent() == 150 + 100
+
+
 def test_a_stream_that_is_closed_is_charged_for_what_came(handler: CostLatencyHandler) -> None:
     """Closed early by hand, or forgotten."""
     budget = Budget(handler, per_day=4_000, unit="tokens")
@@ -622,16 +658,47 @@ def test_a_model_paid_by_the_hour_reserves_seconds(handler: CostLatencyHandler) 
 
 
 def test_a_model_with_an_adapter_costs_what_its_base_does(handler: CostLatencyHandler) -> None:
-    """Our LLMs call themselves base+adapter; the price is the base's."""
+    """Our LLMs call themselves base+adapter, and name the base in `base_model`; a plus in another's name stays."""
 
     class Adapted(Modest):
-        @classmethod
-        def class_name(cls) -> str:
-            return "RemoteLoraLLM"
+        @property
+        def base_model(self) -> str:
+            return "truthful"
 
     budget = Budget(handler, per_day=1)
     budget.guard(Adapted(name="truthful+acme")).complete("query 7")
     settled(budget, Decimal(reads(7) * 2 + writes(7) * 10) / 1_000_000, 1)
+    with pytest.raises(BudgetError, match=r"no price for truthful\+acme"):
+        budget.guard(Modest(name="truthful+acme")).complete("query 7")
+
+
+@pytest.mark.parametrize("context", [Context(prec=3), Context(prec=3, rounding=ROUND_DOWN, traps=[Inexact])])
+def test_the_arithmetic_is_not_the_app_s(handler: CostLatencyHandler, context: Context) -> None:
+    """An app that reckons with three digits, or traps rounding, gets the same sums, and keeps its own context."""
+    seen: list[int] = []
+    limits = {"per_query": 60_000, "per_tenant": 60_000, "per_day": 60_000}
+    budget = Budget(handler, **limits, unit="tokens", alert_at=(0.1, 0.6789), on_alert=lambda _: seen.append(digits()))
+    money = Budget(handler, per_day=1)
+    llm = money.guard(budget.guard(Modest(watch=lambda: seen.append(digits()))))
+    with localcontext(context), handler.tags(tenant="acme"):
+        for number in range(10):
+            llm.complete(f"query {number}")
+            said = budget.to_json()
+            assert (said["spent"], said["reserved"]) == (str(tokens(*range(number + 1))), "0")
+        assert budget.remaining("acme") == Decimal(60_000 - tokens(*range(10)))
+        priced = sum(reads(n) * 2 + writes(n) * 10 for n in range(10))
+        assert money.to_json()["spent"] == f"0.{priced:06}".rstrip("0")
+        assert digits() == 3
+        restored = Budget(handler, per_day=60_000, unit="tokens", clock=lambda: handler.traces()[-1].started)
+        restored.resume(handler.traces())
+        assert restored.to_json()["spent"] == str(tokens(*range(10)))
+    assert set(seen) == {3}
+    assert len(seen) >= 10 + 1
+
+
+def digits() -> int:
+    """Of the decimal context here."""
+    return getcontext().prec
 
 
 def test_writing_to_a_cache_may_be_the_dearest() -> None:
@@ -741,13 +808,17 @@ def test_blocks_that_overlap_end_in_any_order(handler: CostLatencyHandler, first
     assert llm.rate_limiter is limiter
 
 
-def test_a_limiter_set_within_the_block_is_gone_afterwards(handler: CostLatencyHandler) -> None:
-    """The block restores what was there before it."""
-    budget, limiter = Budget(handler, per_day=1_500, unit="tokens"), Limiter()
-    llm = Modest(rate_limiter=limiter)
+@pytest.mark.parametrize("own", [Limiter(), None])
+def test_a_limiter_set_within_the_block_stays(handler: CostLatencyHandler, own: Limiter | None) -> None:
+    """The app has the last word: the blocks take their own guards off, and nothing else."""
+    budget = Budget(handler, per_day=1_500, unit="tokens")
+    llm = Modest(rate_limiter=Limiter())
     with budget.enforce(llm):
-        llm.rate_limiter = Limiter()
-    assert llm.rate_limiter is limiter
+        llm.rate_limiter = own
+        with budget.enforce(llm):
+            assert llm.rate_limiter is not own
+        assert llm.rate_limiter is own
+    assert llm.rate_limiter is own
 
 
 def test_copies_of_a_guarded_llm_are_guarded(handler: CostLatencyHandler) -> None:
@@ -984,6 +1055,9 @@ def without_limiters(kind: type[Any]) -> Iterator[None]:
         ({"per_tenant": -1}, "per_tenant: -1"),
         ({"per_day": 1, "unit": "EUR"}, "unit: 'EUR'; the prices are in USD"),
         ({"per_day": 1, "alert_at": (1.5,)}, "alert_at: 1.5"),
+        ({"per_day": 1, "alert_at": 0.8}, r"alert_at: 0\.8; give several numbers, or one as \(0\.8,\)"),
+        ({"per_day": 1, "alert_at": "most"}, "alert_at: 'most'; give several numbers"),
+        ({"per_day": 1, "alert_at": (0.5, float("nan"))}, "alert_at: nan"),
         ({"per_day": 1, "output_tokens": 0}, "output_tokens: 0"),
         ({"per_day": 1, "seconds": -1}, "seconds: -1"),
         ({"per_day": 1, "media_tokens": 0}, "media_tokens: 0"),
@@ -1001,7 +1075,7 @@ def test_an_llm_that_cannot_be_guarded(handler: CostLatencyHandler) -> None:
     budget = Budget(handler, per_day=1)
     assert handler.installed
     for guarding in (budget.guard, lambda llm: budget.enforce(llm).__enter__()):
-        with pytest.raises(ConfigurationError, match=r"Wrapped does not say how long.*max_tokens.*output_tokens"):
+        with pytest.raises(ConfigurationError, match=r"truthful \(Endless\) does not say.*output_tokens=.*max_tokens"):
             guarding(Endless())
         with pytest.raises(ConfigurationError, match="a budget guards language models, not MockEmbedding"):
             guarding(MockEmbedding(8))  # type: ignore[type-var]

@@ -7,15 +7,23 @@ and what is reserved never exceed a limit together, however many calls are under
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
 from typing import Any, Literal
 
 from llama_index_hybridmem.errors import BudgetExceededError
 
 LimitName = Literal["query", "tenant", "day"]
 """Of what a limit is."""
+
+_ARITHMETIC = Context(prec=50, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
+
+
+def exactly_here() -> AbstractContextManager[Context]:
+    """Reckon with 50 digits within a block: the app's own decimal context may round to a few, or trap."""
+    return localcontext(_ARITHMETIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,7 @@ class Reservation:
 
 
 class Accounts:
-    """All accounts of one budget. Threads take turns with them.
+    """All accounts of one budget. Threads take turns with them, within `exactly_here`.
 
     A call counts for the day on which it began, and so do its alerts; the accounts of a day go with it, and that of a
     query with the query. A clock that is set back does not bring yesterday's accounts back.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 
-from llama_index_hybridmem.costs.budgets.account import Accounts, Alert, Reservation
+from llama_index_hybridmem.costs.budgets.account import Accounts, Alert, Reservation, exactly_here
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ class Books:
 
     @contextmanager
     def open(self) -> Iterator[Accounts]:
-        """Give the accounts as of now."""
+        """Give the accounts as of now, and within the block their arithmetic."""
         try:
-            with self._lock:
+            with self._lock, exactly_here():
                 self._count()
                 self._accounts.turn(self._today())
                 yield self._accounts
@@ -58,7 +58,8 @@ class Books:
     def _catch_up(self) -> None:
         while self._notes and self._lock.acquire(blocking=False):
             try:
-                self._count()
+                with exactly_here():
+                    self._count()
             finally:
                 self._lock.release()
         self._tell()

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from llama_index_hybridmem.costs.tokens.counting import answer_text, prompt_tokens, reported_usage
-from llama_index_hybridmem.costs.tokens.usage import Usage, estimate_tokens, tensor_usage
+from llama_index_hybridmem.costs.tokens.counting import by_bytes, reported_usage
+from llama_index_hybridmem.costs.tokens.usage import Usage, tensor_usage
 from llama_index_hybridmem.costs.tracking.running import Call
 
 FRAME = 16
@@ -96,11 +96,12 @@ def used(call: Call) -> Usage | None:
     """
     if call.last is None:
         return call.usage  # type: ignore[no-any-return]
-    written = estimate_tokens(answer_text(call.last))
     reported = reported_usage(call.last)
+    if reported is not None and call.status == "ok":
+        return reported
+    estimated = by_bytes(call)
     if reported is not None:
-        return reported if call.status == "ok" else replace(reported, output=max(reported.output, written))
-    estimated = Usage(prompt_tokens(call.prompt, estimate_tokens), written, source="estimated")
+        return replace(reported, output=max(reported.output, estimated.output))
     return tensor_usage(getattr(call.last, "raw", None), estimated.input) or estimated
 
 

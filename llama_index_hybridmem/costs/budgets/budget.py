@@ -90,12 +90,10 @@ class Budget:
         limits = [None if value is None else _limit(value, name) for name, value in given.items()]
         if not any(limits):
             raise ConfigurationError("a budget without a limit: give per_query, per_tenant or per_day")
-        for share in alert_at:
-            if not 0 < share <= 1:
-                raise ConfigurationError(f"alert_at: {share} is no share of a limit; give numbers above 0, up to 1")
+        shares = _shares(alert_at)
         self._pricing = Pricing(handler.prices, unit, output_tokens, seconds, media_tokens)
         self._limits = Limits(unit, *limits)
-        self._books = Books(Accounts(self._limits, sorted(set(alert_at))), lambda: self._now().date(), on_alert)
+        self._books = Books(Accounts(self._limits, shares), lambda: self._now().date(), on_alert)
         self._handler, self._clock = handler, clock
         self._currency = handler.prices.currency
         self._faults = 0
@@ -121,6 +119,8 @@ class Budget:
     @contextmanager
     def enforce(self, llm: LLM) -> Iterator[LLM]:
         """Have an LLM ask this budget within a block, before the rate limiter it has, which is then put back.
+
+        One that the app sets within the block stays after it; from then on this budget is not asked.
 
         A stream that is read after the block may call the model after it, too: read it within, or use `guard`.
 
@@ -275,3 +275,15 @@ def _limit(value: Amount, name: str) -> Decimal:
     if amount <= 0:
         raise ConfigurationError(f"{name}: {value} must be above 0; without a limit, leave it out")
     return amount
+
+
+def _shares(given: Iterable[float]) -> list[float]:
+    """Put shares of a limit in ascending order, each once."""
+    try:
+        shares = sorted({float(share) for share in given})
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"alert_at: {given!r}; give several numbers, or one as (0.8,)") from error
+    for share in shares:
+        if not 0 < share <= 1:
+            raise ConfigurationError(f"alert_at: {share} is no share of a limit; give numbers above 0, up to 1")
+    return shares

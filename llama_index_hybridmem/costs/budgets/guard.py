@@ -50,15 +50,18 @@ def _refuse() -> None:
 
 
 def unchain(llm: Any, guard: Guard) -> None:
-    """Take a guard off an LLM, wherever in the chain it is by now: `enforce` blocks of two threads may overlap."""
+    """Take a guard off an LLM, wherever in the chain it is by now: `enforce` blocks of two threads may overlap.
+
+    Where it is there no more, the app has set another limiter meanwhile, and that one stays.
+    """
     with _chaining:
         above = llm.rate_limiter
-        while above is not guard and isinstance(above, Guard):
+        if above is guard:
+            llm.rate_limiter = guard.further
+        while isinstance(above, Guard):
             if above.further is guard:
                 above.further = guard.further
-                return
             above = above.further
-        llm.rate_limiter = guard.further
 
 
 def chain(llm: Any, admit: Callable[[], None]) -> Guard:

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from llama_index_hybridmem.costs.budgets.account import exactly_here
 from llama_index_hybridmem.costs.budgets.bounds import goes_on, most_input, most_output, real_calls, used
 from llama_index_hybridmem.costs.prices.book import PriceBook
 from llama_index_hybridmem.costs.prices.row import HOUR
@@ -18,9 +19,6 @@ from llama_index_hybridmem.errors import BudgetError, ConfigurationError
 
 TOKENS = "tokens"
 """The unit of a budget that is no currency."""
-
-_WITH_ADAPTERS = ("LoraHuggingFaceLLM", "RemoteLoraLLM")
-"""LLMs that call themselves ``base+adapter``; prices, and traces, go by the base."""
 
 
 class Pricing:
@@ -61,8 +59,8 @@ class Pricing:
         """
         if most_output(llm, {}, self._output_tokens) is None:
             raise ConfigurationError(
-                f"{llm.class_name()} does not say how long its answers may be, so nothing can be reserved for them; "
-                "give it max_tokens, or give the budget output_tokens"
+                f"{_named(llm)} ({type(llm).__name__}) does not say how long its answers may be, so nothing can be "
+                "reserved for them; give the budget output_tokens=, the most of one answer, or the LLM max_tokens"
             )
 
     def most(self, call: Call, at: datetime) -> Decimal:
@@ -79,7 +77,7 @@ class Pricing:
             )
         written = most_output(call.instance, call.options, self._output_tokens)
         if written is None:
-            raise BudgetError("nothing bounds the answer's tokens; give the LLM max_tokens or the budget output_tokens")
+            raise BudgetError("nothing bounds the answer's tokens; give the budget output_tokens= or the LLM a limit")
         return Decimal(read + written) if self._unit == TOKENS else self._dearest(call, read, written, at)
 
     def cost(self, call: Call, at: datetime) -> Decimal | None:
@@ -89,11 +87,12 @@ class Pricing:
         wraps others, as an LLM does that asks further ones, costs what they do.
         """
         total = Decimal(0)
-        for each in real_calls(call):
-            cost = None if goes_on(each) else self._known(_as_model_call(each, used(each), each.busy_s), at)
-            if cost is None:
-                return None
-            total += cost
+        with exactly_here():
+            for each in real_calls(call):
+                cost = None if goes_on(each) else self._known(_as_model_call(each, used(each), each.busy_s), at)
+                if cost is None:
+                    return None
+                total += cost
         return total
 
     def restored(self, call: ModelCall, at: datetime) -> Decimal | None:
@@ -129,12 +128,13 @@ class Pricing:
     def _priced(self, calls: Iterable[ModelCall], at: datetime) -> Decimal | None:
         """The highest of the calls' costs; None where one has no price."""
         amounts = []
-        for call in calls:
-            priced = self._prices.cost(call, at)
-            if priced is None:
-                return None
-            amounts.append(priced.amount)
-        return max(amounts)
+        with exactly_here():
+            for call in calls:
+                priced = self._prices.cost(call, at)
+                if priced is None:
+                    return None
+                amounts.append(priced.amount)
+            return max(amounts)
 
 
 def _as_model_call(call: Call, usage: Usage | None, busy_s: float) -> ModelCall:
@@ -154,5 +154,10 @@ def _as_model_call(call: Call, usage: Usage | None, busy_s: float) -> ModelCall:
 
 
 def _model(call: Call) -> str:
-    name = call.model or call.class_name
-    return name.partition("+")[0] if call.class_name in _WITH_ADAPTERS else name
+    return call.model or call.class_name
+
+
+def _named(llm: Any) -> str:
+    """What a model is called, before any call of it."""
+    names = (getattr(llm, name, None) for name in ("base_model", "model", "model_name"))
+    return str(next(filter(None, names), None) or llm.metadata.model_name)
