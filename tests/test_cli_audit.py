@@ -175,6 +175,27 @@ def test_an_answer_is_asked_again(index: HybridMemoryIndex, tmp_path: Path, monk
     assert "prompt" in out
 
 
+def test_texts_of_a_log_do_not_steer_the_terminal(
+    index: HybridMemoryIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither question, answer nor ids of documents: they come from whoever asks, and from whoever writes documents."""
+    steering = "\x1b[2J\x1b]0;owned\x07\u202e"
+    log = AuditLog(tmp_path / "audit.jsonl", texts=True)
+    index.insert(Document(text=f"{QUESTION} Nobody.", id_=f"d3{steering}"))
+    handler = CostLatencyHandler(exporters=[log])
+    with handler.attach():
+        index.as_query_engine(ScriptedLLM(reply=f"He did{steering} so.")).query(f"{QUESTION}{steering}")
+        handler.flush()
+    index.close()
+    monkeypatch.setattr("llama_index_hybridmem.cli.llms.resolve", lambda name: ScriptedLLM(reply=f"No{steering} one."))
+    id_ = next(log.records())["id"]
+    out = run("replay", log.path, id_, "--store", tmp_path / "store", "--llm", "smollm2")[1]
+    assert QUESTION in out
+    assert "d3\ufffd" in out
+    assert "different" in out
+    assert not set(out) & set("\x1b\x07\u202e")
+
+
 def test_without_a_model_the_sources_are_compared(index: HybridMemoryIndex, tmp_path: Path) -> None:
     """Nothing that only a model could tell is called different."""
     log = AuditLog(tmp_path / "audit.jsonl", texts=True)

@@ -295,6 +295,17 @@ def test_an_error_is_told_by_its_type_only() -> None:
     assert record["error"] == "ValueError"
 
 
+def test_a_missing_store_is_told_by_the_type_of_its_error_only() -> None:
+    """The message may quote the question: it is kept with the texts, masked as they are, where it can be erased."""
+    lost = finished(degraded=("graph: StoreUnavailableError: no node for bob@acme.example",))
+    record = answer_fields(lost, at=0.0, salt="s")
+    assert record["degraded"] == ["graph: StoreUnavailableError"]
+    assert "no node" not in canonical(record).decode()
+    record = answer_fields(lost, at=0.0, salt="s", texts=True, redact=redact_personal)
+    assert record["degraded"] == ["graph: StoreUnavailableError"]
+    assert record["personal"]["degraded"] == ["graph: StoreUnavailableError: no node for [e-mail]"]
+
+
 def test_a_chat_prompt_has_one_canonical_text() -> None:
     """Role and blocks of each message; where one message ends matters."""
     one, two = ChatMessage("a\nuser: b", role="user"), [ChatMessage("a", role="user"), ChatMessage("b", role="user")]

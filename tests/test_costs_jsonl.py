@@ -10,12 +10,13 @@ import resource
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas
 import pytest
@@ -28,6 +29,7 @@ from llama_index_hybridmem.costs.exporters.frame import CALLS, QUERIES, STAGES, 
 from llama_index_hybridmem.costs.exporters.jsonl import JsonlTraces
 from llama_index_hybridmem.costs.exporters.reading import read_traces
 from llama_index_hybridmem.costs.exporting import Exporter, Finished
+from llama_index_hybridmem.costs.figures.summary import summarise
 from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import ModelCall, QueryTrace, Stage, from_json
 from llama_index_hybridmem.errors import ConfigurationError, StoreError
@@ -67,6 +69,53 @@ for round_ in range(12):
     for child in children:
         os.waitpid(child, 0)
 """
+
+
+# What may stand in a field that somebody else has written.
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from((1e15, 1e300, 2**63, "ok", "1e9"))
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+def filled() -> QueryTrace:
+    """A trace with something in every field."""
+    made = trace("x", error="ValueError: x", tenant="a", user="u", run="r", tags={"a": "b"}, degraded=("graph: late",))
+    (embedding, answering) = made.calls
+    return replace(made, calls=(replace(answering, cost=Decimal("0.5"), first_token_s=0.1), embedding))
+
+
+def places(value: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The way to each field of a line, and of the objects in it."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inner:
+        yield (*above, str(key))
+        yield from places(each, (*above, str(key)))
+
+
+def owner(row: Any, field: Sequence[str]) -> tuple[Any, Any]:
+    """What holds a field, and its key there."""
+    for key in field[:-1]:
+        row = row[int(key)] if isinstance(row, list) else row[key]
+    return row, int(field[-1]) if isinstance(row, list) else field[-1]
+
+
+def put(row: Any, field: Sequence[str], value: Any) -> None:
+    """Set a field of a line."""
+    within, key = owner(row, field)
+    within[key] = value
+
+
+def leave_out(row: Any, field: Sequence[str]) -> None:
+    """Take a field out of a line."""
+    within, key = owner(row, field)
+    del within[key]
 
 
 def export(traces: JsonlTraces, *made: QueryTrace) -> None:
@@ -342,6 +391,98 @@ def test_a_line_that_is_no_trace(line: bytes, tmp_path: Path, caplog: pytest.Log
     assert len(caplog.records) == 2  # one for each time it was read
     with pytest.raises(ConfigurationError, match=re.escape(f"{path}, line 3")):
         list(read_traces(path, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("field", "junk"),
+    [
+        ("calls.0.usage.input", "12"),
+        ("calls.0.usage.output", -1),
+        ("calls.0.usage.reasoning", True),
+        ("calls.0.usage.source", "guessed"),
+        ("calls.0.usage", []),
+        ("calls.0.count", "2"),
+        ("calls.0.cost", 0.5),
+        ("calls.0.cost", "1e999999999"),
+        ("calls.0.cost", "NaN"),
+        ("calls.0.streamed", 1),
+        ("calls.0.status", "well"),
+        ("calls.0", None),
+        ("stages.0.count", "2"),
+        ("stages.0.wall_s", None),
+        ("stages.0", 3),
+        ("started", 1e15),
+        ("started", -1),
+        ("wall_s", -5),
+        ("wall_s", float("nan")),
+        ("route", ["a"]),
+        ("route", 3),
+        ("currency", None),
+        ("status", ["ok"]),
+        ("tags", {"question": 17}),
+        ("degraded", "graph"),
+        ("schema", "1"),
+    ],
+)
+def test_a_line_with_junk_in_a_field_is_skipped_and_named(field: str, junk: Any, tmp_path: Path) -> None:
+    """The error names place and field; without `strict` the line is counted, and the others are read."""
+    path = tmp_path / "traces.jsonl"
+    row = filled().to_json()
+    put(row, field.split("."), junk)
+    path.write_text(f"{json.dumps(row)}\n")
+    export(JsonlTraces(path), *some(1))
+    found = read_traces(path)
+    assert ids(found) == ["t0"]
+    assert found.skipped == 1
+    named = re.sub(r"\.(\d+)", r"[\1]", field)
+    named = {"calls[0]": "calls", "stages[0]": "stages"}.get(named, named)
+    with pytest.raises(ConfigurationError, match=re.escape(f"{path}, line 1: no trace: {named} ")):
+        list(read_traces(path, strict=True))
+
+
+@given(st.data())
+def test_any_field_may_hold_junk(drawn: st.DataObject) -> None:
+    """A line with one field replaced or missing is read, and can be summed up and written, or refused by name."""
+    row = filled().to_json()
+    field = drawn.draw(st.sampled_from(list(places(row))))
+    if drawn.draw(st.booleans()):
+        put(row, field, drawn.draw(JUNK))
+    else:
+        leave_out(row, field)
+    try:
+        made = from_json(json.loads(json.dumps(row)), "here")
+    except ConfigurationError as error:
+        assert str(error).startswith("here: no trace: ")
+    else:
+        assert summarise([made]).traces == 1
+        assert made.to_json()["schema"] == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "told"), [("id", "id"), ("schema", "schema"), ("calls.0.usage.input", "calls[0].usage.input")]
+)
+def test_a_missing_field_is_named(field: str, told: str) -> None:
+    """In words, not as Python's exception."""
+    row = filled().to_json()
+    leave_out(row, field.split("."))
+    with pytest.raises(ConfigurationError) as raised:
+        from_json(row, "here")
+    assert str(raised.value) == f"here: no trace: lacks the field '{told}'"
+
+
+def test_lines_of_the_first_files_are_read() -> None:
+    """Calls had no error and no count then."""
+    row = filled().to_json()
+    for call in row["calls"]:
+        del call["error"], call["count"]
+    assert from_json(row) == filled()
+
+
+def test_a_finished_query_shows_no_text() -> None:
+    """Its repr may end in a log."""
+    made = Finished(trace("x"), "SECRET", ["SECRET"], "SECRET", ("SECRET",), "SECRET")
+    assert "SECRET" not in repr(made)
+    assert "id='x'" in repr(made)
 
 
 def test_every_field_is_documented() -> None:

@@ -302,6 +302,21 @@ def test_content_is_left_out_unless_wanted() -> None:
     assert sink.spans()["invoke_workflow"].status.description == "ValueError: SECRET"
 
 
+def test_a_missing_store_is_named_without_the_message_of_its_error() -> None:
+    """A message may quote the question, a URL, a row; the class says what kind of failure it was."""
+    lost = (
+        "graph: StoreUnavailableError: no node for: SECRET",
+        "vector: TimeoutError",
+        "keyword: SECRET of one who writes reasons otherwise",
+        "the language model gave no answer",
+    )
+    made = a_query(degraded=lost)
+    told = attributes(emitted(made), "invoke_workflow")["hybrid_rag.degraded"]
+    bare = ("graph: StoreUnavailableError", "vector: TimeoutError", "keyword", "the language model gave no answer")
+    assert told == bare
+    assert attributes(emitted(made, capture_content=True), "invoke_workflow")["hybrid_rag.degraded"] == lost
+
+
 def test_costs_are_left_out_unless_wanted() -> None:
     """On chat spans only, so that no sum counts twice; an unpriced call has none, and the query says how many."""
     assert "cost" not in everything(emitted(a_query()))

@@ -14,6 +14,7 @@ from .options import LLM_HELP, Json, Store
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from ..costs.audit.log import AuditLog
     from ..costs.audit.replay import Comparison, SourceChange
@@ -160,14 +161,21 @@ def _grid() -> Table:
     return table
 
 
-def _verdict_view(verdict: Verdict, anchored: bool) -> Table:
+def _text(said: str, style: str = "") -> Text:
+    """Text of a log, on one line and without what would move the terminal's cursor or colour what follows."""
     from rich.text import Text
 
+    from ..costs.report.wording import clean
+
+    return Text(clean(said), style)
+
+
+def _verdict_view(verdict: Verdict, anchored: bool) -> Table:
     table, fault = _grid(), verdict.fault
     if fault is None:
-        table.add_row("Chain", Text("holds", "green"))
+        table.add_row("Chain", _text("holds", "green"))
     else:
-        table.add_row("Chain", Text(f"broken at line {fault.line}, {fault.problem}: {fault.message}", "red"))
+        table.add_row("Chain", _text(f"broken at line {fault.line}, {fault.problem}: {fault.message}", "red"))
     table.add_row("Answers", f"{verdict.answers:,}, in {verdict.lines:,} lines{'' if fault is None else ' before it'}")
     table.add_row("From, to", f"{_when(verdict.since)}, {_when(verdict.until)}")
     for name in ("erased", "repaired", "pruned"):
@@ -182,23 +190,21 @@ def _verdict_view(verdict: Verdict, anchored: bool) -> Table:
 
 def _comparison_view(record: Mapping[str, Any], found: Comparison) -> list[Any]:
     from rich.table import Table
-    from rich.text import Text
 
     head = _grid()
-    head.add_row("Question", Text(record["personal"]["question"]))
+    head.add_row("Question", _text(record["personal"]["question"]))
     head.add_row("Answered", _when(record["at"]))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("", "then", "now", ""):
         table.add_column(name, overflow="fold")
     for each in found.fields:
-        said = "–" if each.same is None else "same" if each.same else Text("different", "red")
-        table.add_row(each.name, Text(each.was or "–"), Text(each.now or "–"), said)
-    return [head, table, *([_sources_view(found)] if found.sources else []), *(Text(each) for each in found.remarks)]
+        said = "–" if each.same is None else "same" if each.same else _text("different", "red")
+        table.add_row(each.name, _text(each.was or "–"), _text(each.now or "–"), said)
+    return [head, table, *([_sources_view(found)] if found.sources else []), *(_text(each) for each in found.remarks)]
 
 
 def _sources_view(found: Comparison) -> Table:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("source", "document", "then", "now", ""):
@@ -206,7 +212,7 @@ def _sources_view(found: Comparison) -> Table:
     for each in found.sources:
         style = "" if each.state == "same" else "red"
         ranks = (str(rank) if rank else "–" for rank in (each.was, each.now))
-        table.add_row(Text(each.node_id[:_SHOWN]), Text(each.ref_doc_id or "–"), *ranks, Text(_state(each), style))
+        table.add_row(_text(each.node_id[:_SHOWN]), _text(each.ref_doc_id or "–"), *ranks, _text(_state(each), style))
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llama_index_hybridmem.costs.trace import QueryTrace
@@ -11,7 +11,7 @@ from llama_index_hybridmem.costs.trace import QueryTrace
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A finished query with what the trace leaves out.
+    """A finished query with what the trace leaves out, and its repr does.
 
     Attributes:
         trace: the numbers.
@@ -23,11 +23,18 @@ class Finished:
     """
 
     trace: QueryTrace
-    question: str | None = None
-    response: Any = None
-    text: str | None = None
-    prompts: Sequence[Any] = ()
-    context: Any = None
+    question: str | None = field(default=None, repr=False)
+    response: Any = field(default=None, repr=False)
+    text: str | None = field(default=None, repr=False)
+    prompts: Sequence[Any] = field(default=(), repr=False)
+    context: Any = field(default=None, repr=False)
+
+
+def without_message(reason: str) -> str:
+    """Leave out what may quote the question: of "graph: TimeoutError: no answer to …" the store and the type stay."""
+    store, _, told = reason.partition(": ")
+    kind = told.partition(":")[0]
+    return f"{store}: {kind}" if kind.isidentifier() else store
 
 
 class Exporter(Protocol):

@@ -7,14 +7,14 @@ JSON lines (docs/traces.md).
 from __future__ import annotations
 
 import marshal
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
-from math import isfinite
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Literal, get_args
 
-from llama_index_hybridmem.costs.tokens.usage import Usage
+from llama_index_hybridmem.costs.tokens.usage import Source, Usage
 from llama_index_hybridmem.errors import ConfigurationError
 
 SCHEMA = 1
@@ -198,6 +198,26 @@ _LATER = {"error": None, "count": 1}  # fields that the first files of schema 1 
 _of_stage, _of_usage = attrgetter(*_STAGE), attrgetter(*_USAGE)
 _of_call, _of_trace = attrgetter(*_PLAIN_CALL), attrgetter(*_PLAIN)
 
+_YEAR_10000 = 253_402_300_800  # in Unix seconds; no calendar of Python's goes there
+_CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {  # by a field's type: what its JSON is, and whether it is
+    "str": ("a text", lambda it: isinstance(it, str)),
+    "bool": ("true or false", lambda it: isinstance(it, bool)),
+    "int": ("a whole number, 0 or more", lambda it: type(it) is int and 0 <= it < 2**63),
+    "float": ("seconds from 0 to the year 9999", lambda it: type(it) in (int, float) and 0 <= it < _YEAR_10000),
+    "Decimal": ("an amount as text", lambda it: isinstance(it, str) and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", it)),
+    "Status": (f"one of {', '.join(STATUSES)}", lambda it: it in STATUSES),
+    "Source": (f"one of {', '.join(get_args(Source))}", lambda it: it in get_args(Source)),
+    "Usage": ("an object", lambda it: isinstance(it, dict)),
+    "Mapping[str, str]": ("an object of texts", lambda it: isinstance(it, dict) and _are(str, [*it, *it.values()])),
+    "tuple[str, ...]": ("a list of texts", lambda it: isinstance(it, list) and _are(str, it)),
+    "tuple[Stage, ...]": ("a list of objects", lambda it: isinstance(it, list) and _are(dict, it)),
+    "tuple[ModelCall, ...]": ("a list of objects", lambda it: isinstance(it, list) and _are(dict, it)),
+}
+_FORMS = {
+    kind: [(each.name, "None" in each.type, *_CHECKS[each.type.removesuffix(" | None")]) for each in fields(kind)]
+    for kind in (QueryTrace, Stage, ModelCall, Usage)
+}
+
 
 def from_json(row: Mapping[str, Any], place: str = "a trace") -> QueryTrace:
     """Read what `to_json` wrote.
@@ -207,22 +227,17 @@ def from_json(row: Mapping[str, Any], place: str = "a trace") -> QueryTrace:
         place: names it in errors.
 
     Raises:
-        ConfigurationError: it is no trace, or of a newer schema.
+        ConfigurationError: it is no trace, or of a newer schema; names the field.
     """
-    try:
-        if not 1 <= row["schema"] <= SCHEMA:
-            raise ConfigurationError(f"{place}: schema {row['schema']} is newer than {SCHEMA}; update this package")
-        own = {name: row[name] for name in _PLAIN}
-        for each in (own, *row["calls"]):
-            if each["status"] not in STATUSES:
-                raise ConfigurationError(f"{place}: unknown status {each['status']!r}")
-        stages = tuple(Stage(**_checked({name: stage[name] for name in _STAGE}, place)) for stage in row["stages"])
-        calls = tuple(_call(call, place) for call in row["calls"])
-        tags = {str(name): str(value) for name, value in row["tags"].items()}
-        degraded = tuple(str(reason) for reason in row["degraded"])
-        return QueryTrace(**_checked(own, place), degraded=degraded, tags=tags, stages=stages, calls=calls)
-    except (KeyError, TypeError, AttributeError, InvalidOperation) as error:
-        raise ConfigurationError(f"{place}: no trace: {type(error).__name__}: {error}") from error
+    place = f"{place}: no trace"
+    if "schema" not in row:
+        raise ConfigurationError(f"{place}: lacks the field 'schema'")
+    if row["schema"] not in range(1, SCHEMA + 1):
+        raise ConfigurationError(f"{place}: schema {row['schema']!r:.40} is none of 1 to {SCHEMA}; update this package")
+    own = _fields(QueryTrace, row, place)
+    stages = [Stage(**_fields(Stage, each, place, f"stages[{n}].")) for n, each in enumerate(own["stages"])]
+    calls = [_call(each, place, f"calls[{n}].") for n, each in enumerate(own["calls"])]
+    return QueryTrace(**{**own, "degraded": tuple(own["degraded"]), "stages": tuple(stages), "calls": tuple(calls)})
 
 
 def _call_json(call: ModelCall) -> dict[str, Any]:
@@ -231,31 +246,31 @@ def _call_json(call: ModelCall) -> dict[str, Any]:
     return {**own, "usage": usage, "cost": _text(call.cost)}
 
 
-def _checked(fields: dict[str, Any], place: str) -> dict[str, Any]:
-    """Refuse times that are no numbers, which would go on into every sum."""
-    for name, value in fields.items():
-        if name != "started" and not name.endswith("_s") or value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            raise ConfigurationError(f"{place}: {name} is no number of seconds: {value!r}")
-    return fields
+def _are(kind: type, values: Iterable[object]) -> bool:
+    return all(isinstance(value, kind) for value in values)
 
 
-def _call(row: Mapping[str, Any], place: str) -> ModelCall:
-    usage, cost = row["usage"], row["cost"]
-    if cost is not None and not Decimal(cost).is_finite():
-        raise ConfigurationError(f"{place}: cost is no amount: {cost!r}")
-    return ModelCall(
-        **_checked({name: row[name] if name in row else _LATER[name] for name in _PLAIN_CALL}, place),
-        usage=None if usage is None else Usage(**{name: usage[name] for name in _USAGE}),
-        cost=None if cost is None else Decimal(cost),
-    )
+def _fields(kind: Any, row: Mapping[str, Any], place: str, within: str = "") -> dict[str, Any]:
+    """Take what a class has out of an object; refuse what would go on into sums, labels and pages as something else."""
+    for name, may_be_null, expected, fits in _FORMS[kind]:
+        if name not in row:
+            raise ConfigurationError(f"{place}: lacks the field '{within}{name}'")
+        if not ((value := row[name]) is None and may_be_null or fits(value)):
+            raise ConfigurationError(f"{place}: {within}{name} is {value!r:.40}, not {expected}")
+    return {name: row[name] for name, *_ in _FORMS[kind]}
+
+
+def _call(row: Mapping[str, Any], place: str, within: str) -> ModelCall:
+    own = _fields(ModelCall, {**_LATER, **row}, place, within)
+    if own["usage"] is not None:
+        own["usage"] = Usage(**_fields(Usage, own["usage"], place, f"{within}usage."))
+    return ModelCall(**{**own, "cost": own["cost"] and Decimal(own["cost"])})
 
 
 def pack(trace: QueryTrace) -> bytes:
     """Make a trace small, for the ring: a third of the objects' size. Read it in the same process only."""
     stages = [_of_stage(stage) for stage in trace.stages]
-    calls = [(*_of_call(call), _usage(call.usage), _text(call.cost)) for call in trace.calls]
+    calls = [(*_of_call(call), call.usage and _of_usage(call.usage), _text(call.cost)) for call in trace.calls]
     return marshal.dumps((_of_trace(trace), trace.degraded, dict(trace.tags), stages, calls))
 
 
@@ -278,10 +293,6 @@ def _unpacked_call(packed: tuple[Any, ...]) -> ModelCall:
         usage=None if usage is None else Usage(*usage),
         cost=None if cost is None else Decimal(cost),
     )
-
-
-def _usage(usage: Usage | None) -> tuple[Any, ...] | None:
-    return None if usage is None else _of_usage(usage)
 
 
 def _text(cost: Decimal | None) -> str | None:

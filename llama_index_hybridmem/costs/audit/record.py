@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from llama_index_hybridmem.costs.audit.chain import canonical
-from llama_index_hybridmem.costs.exporting import Finished
+from llama_index_hybridmem.costs.exporting import Finished, without_message
 
 Redact = Callable[[str], str]
 
@@ -41,7 +41,8 @@ def answer_fields(
         finished: the query; see `is_answer`.
         at: Unix seconds of now.
         salt: random, so that nobody can guess an erased personal part by its hash.
-        texts: keep question, answer and cited sentences as texts, not only their hashes.
+        texts: keep question, answer and cited sentences as texts, not only their hashes, and why stores were missing
+            in full.
         redact: goes over every text before it is kept or hashed; a hash of the whole text would give away what was
             masked in it.
     """
@@ -60,7 +61,7 @@ def answer_fields(
         "route": trace.route,
         "route_source": trace.route_source,
         "answer": trace.answer,
-        "degraded": list(trace.degraded),
+        "degraded": [without_message(reason) for reason in trace.degraded],
         "sources": [_source(node, score) for node, score in nodes],
         "calls": [_call(call) for call in trace.calls],
         "cited": None if cited is None else _cited(cited, [str(node.node_id) for node, _ in nodes]),
@@ -157,4 +158,5 @@ def _personal(
         "prompt_sha256": [digest(prompt) for prompt in prompts],
         "cited_sha256": [digest(span) for span in spans],
     }
-    return {**kept, "question": question, "answer": answer, "cited": spans} if texts else kept
+    degraded = [redact(reason) for reason in trace.degraded]
+    return {**kept, "question": question, "answer": answer, "cited": spans, "degraded": degraded} if texts else kept

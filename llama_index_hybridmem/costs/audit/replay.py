@@ -95,12 +95,12 @@ def question_of(record: Mapping[str, Any]) -> str:
     """
     personal = record.get("personal")
     if personal is None:
-        raise ConfigurationError(f"answer {record['id']} cannot be replayed: its question was erased")
+        raise ConfigurationError(f"answer {record['id']!r} cannot be replayed: its question was erased")
     if "question" not in personal:
         told = "the log keeps hashes only; AuditLog(texts=True) keeps questions"
-        raise ConfigurationError(f"answer {record['id']} cannot be replayed: {told}")
+        raise ConfigurationError(f"answer {record['id']!r} cannot be replayed: {told}")
     if not personal["question"]:
-        raise ConfigurationError(f"answer {record['id']} cannot be replayed: it has no question")
+        raise ConfigurationError(f"answer {record['id']!r} cannot be replayed: it has no question")
     return str(personal["question"])
 
 

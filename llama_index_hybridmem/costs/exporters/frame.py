@@ -54,10 +54,12 @@ CALLS = {
     "adapter": TEXT,
     "streamed": FLAG,
     "status": TEXT,
+    "error": TEXT,
     "started_s": NUMBER,
     "wall_s": NUMBER,
     "first_token_s": NUMBER,
     "busy_s": NUMBER,
+    "count": COUNT,
     "input": COUNT,
     "output": COUNT,
     "cached_read": COUNT,
@@ -70,7 +72,10 @@ CALLS = {
     "price": TEXT,
 }
 _USAGE = ("input", "output", "cached_read", "cached_write", "reasoning", "source")
-_CALL = ("kind", "model", "provider", "adapter", "streamed", "status", "started_s", "wall_s", "first_token_s", "busy_s")
+_CALL = (
+    *("kind", "model", "provider", "adapter", "streamed", "status", "error"),
+    *("started_s", "wall_s", "first_token_s", "busy_s", "count"),
+)
 _QUERY = (
     *("kind", "name", "wall_s", "cpu_s", "first_token_s", "status", "error", "route", "route_source", "answer"),
     *("phase", "tenant", "user", "run", "currency", "unpriced", "uncounted"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llama_index_hybridmem.costs.exporters import genai_names as names
-from llama_index_hybridmem.costs.exporting import Finished
+from llama_index_hybridmem.costs.exporting import Finished, without_message
 from llama_index_hybridmem.costs.tokens.usage import Usage
 from llama_index_hybridmem.costs.trace import FIXED_STAGES, ModelCall, QueryTrace, Stage
 
@@ -69,7 +69,7 @@ def of_query(finished: Finished, wanted: Wanted) -> Attributes:
         "hybrid_rag.trace_id": trace.id,
         **{f"hybrid_rag.{field}": getattr(trace, field) for field in _OF_QUERY},
         "hybrid_rag.first_token_s": trace.first_token_s,
-        "hybrid_rag.degraded": list(trace.degraded) or None,
+        "hybrid_rag.degraded": _missing(trace, wanted) or None,
         "hybrid_rag.uncounted_calls": trace.uncounted,
         **{f"hybrid_rag.stage.{stage.name}.wall_s": stage.wall_s for stage in trace.stages},
         **{f"hybrid_rag.tag.{tag}": value for tag, value in trace.tags.items()},
@@ -172,6 +172,10 @@ def _money(trace: QueryTrace) -> Attributes:
         "hybrid_rag.cost.currency": trace.currency,
         "hybrid_rag.cost.unpriced_calls": trace.unpriced,
     }
+
+
+def _missing(trace: QueryTrace, wanted: Wanted) -> list[str]:
+    return list(trace.degraded) if wanted.content else [without_message(reason) for reason in trace.degraded]
 
 
 def _texts(finished: Finished) -> Attributes:

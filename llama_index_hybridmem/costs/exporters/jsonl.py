@@ -37,7 +37,7 @@ class JsonlTraces:
     Args:
         path: the file; its folder is made.
         max_bytes: a file that would grow past this is put aside as ``traces.1.jsonl``, the one before it as
-            ``traces.2.jsonl``, …; 64 MiB by default, some 40,000 traces.
+            ``traces.2.jsonl``, …; 64 MiB by default, some 29,000 traces.
         keep: how many files put aside are kept; the oldest beyond them is deleted.
 
     Raises:

@@ -149,7 +149,8 @@ class Tracker:
         if role.name == JOBS:
             role, asked = role_of_jobs(role, asked), None
         query = Running(id_[-36:], role, self._clock(), tags or active_instrument_tags.get(), asked)
-        query.notes = tuple(note() for note in self.notes)
+        if self.notes:
+            query.notes = tuple([note() for note in self.notes])
         span = Span(id_, query, role, None, instance)
         span.argument = id(asked)
         self.queries.begin(query, span)
