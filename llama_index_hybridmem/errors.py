@@ -370,9 +370,10 @@ class BudgetExceededError(BudgetError):
         whose = "queries without a tenant" if tenant is None else f"tenant {tenant!r}"
         within = {"query": "this query", "tenant": f"{whose} today", "day": "today"}[limit]
         amounts = [f"{amount.normalize():f}" for amount in (limit_value, spent, reserved, needed)]
+        later = ", or try again when the calls under way have ended" if reserved > 0 else ""
         super().__init__(
             "the limit for {} is {} {}: {} are spent, {} reserved for calls under way, and this call may need {}; "
-            "a smaller prompt or max_tokens needs less".format(within, amounts[0], unit, *amounts[1:])
+            "a smaller prompt or max_tokens needs less{}".format(within, amounts[0], unit, *amounts[1:], later)
         )
 
 

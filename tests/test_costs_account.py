@@ -133,6 +133,17 @@ def test_a_refusal_says_why_and_changes_nothing() -> None:
     assert books.reserve(Decimal("1"), "bravo").open
 
 
+def test_a_refusal_says_when_waiting_may_do() -> None:
+    """Only while calls are under way: what is spent does not come back."""
+    books = accounts(day="1")
+    under_way = books.reserve(Decimal("0.5"))
+    with pytest.raises(BudgetExceededError, match="or try again when the calls under way have ended"):
+        books.reserve(Decimal("0.6"))
+    books.settle(under_way, Decimal("0.5"), 0.0)
+    with pytest.raises(BudgetExceededError, match="a smaller prompt or max_tokens needs less$"):
+        books.reserve(Decimal("0.6"))
+
+
 def test_the_error_is_none_that_llamaindex_swallows() -> None:
     """Refine and compact take ValueError, TypeError and pydantic's ValidationError, a ValueError, for bad answers."""
     assert issubclass(BudgetExceededError, BudgetError)

@@ -35,6 +35,8 @@ from llama_index_hybridmem.costs.tracking.running import Call, Embedded, Running
 MANY = 100
 """Calls of one query after which each call's texts are let go when it ends, as of a graph that a model builds."""
 
+_WITH_ADAPTERS = ("LoraHuggingFaceLLM", "RemoteLoraLLM")  # ours: one base model under many names
+
 Later = Callable[[Callable[[], None]], None]
 
 
@@ -129,9 +131,12 @@ class ModelCalls:
         if span.call is not None and not span.call.done:
             return
         model = event.model_dict
-        base = getattr(span.object, "base_model", None)  # of our own models: one base under many adapters
-        name = base if isinstance(base, str) else model.get("model_name") or model.get("model")
-        call = Call(span.query, "llm", model.get("class_name", ""), name, span.object, prompt)
+        class_name = model.get("class_name", "")
+        if class_name in _WITH_ADAPTERS:
+            name = span.object.base_model
+        else:
+            name = model.get("model_name") or model.get("model")
+        call = Call(span.query, "llm", class_name, name, span.object, prompt)
         call.options = event.additional_kwargs
         span.call = call
         self._nest(call, span)
