@@ -51,6 +51,9 @@ class Counter:
         A stream that nobody read and a call that failed before its first token count as nothing: the one asked no
         model, and providers do not charge a request that they refuse.
         """
+        return self._usage(call, self._estimated)
+
+    def _usage(self, call: Call, estimate: Callable[[Call], tuple[Usage, bool]]) -> Usage | None:
         reported = reported_usage(call.last)
         if call.last is None and call.status in ("error", "never_consumed"):
             return Usage(0, 0, source="estimated")
@@ -58,7 +61,7 @@ class Counter:
             return reported
         if reported is None and call.streamed and call.status == "ok":
             self._tell(call)
-        estimated, is_own = self._estimated(call)
+        estimated, is_own = estimate(call)
         if reported is not None:  # of a stream that broke off: a count of its beginning
             return reported if reported.output >= estimated.output else replace(reported, output=estimated.output)
         if is_own and _is_verbatim(call):
@@ -81,9 +84,7 @@ class Counter:
 
         It runs inside the app's call, so it asks no tokenizer: what nobody reports is estimated by its bytes.
         """
-        reported = reported_usage(call.last)
-        if call.last is not None:
-            call.usage = reported or by_bytes(call)
+        call.usage = self._usage(call, lambda each: (by_bytes(each), False))
         call.prompt = call.last = None
         call.said.clear()
 

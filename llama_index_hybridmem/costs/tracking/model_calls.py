@@ -132,10 +132,9 @@ class ModelCalls:
             return
         model = event.model_dict
         class_name = model.get("class_name", "")
+        name = model.get("model_name") or model.get("model")
         if class_name in _WITH_ADAPTERS:
             name = span.object.base_model
-        else:
-            name = model.get("model_name") or model.get("model")
         call = Call(span.query, "llm", class_name, name, span.object, prompt)
         call.options = event.additional_kwargs
         span.call = call
