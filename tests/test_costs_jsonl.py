@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
@@ -163,7 +163,7 @@ def test_traces_come_back_as_they_went_in(edge: str, tmp_path: Path) -> None:
     assert list(found) == [whole(each) for each in made]
 
 
-@given(st.text(), st.text(), st.decimals(allow_nan=False, allow_infinity=False))
+@given(st.text(), st.text(), st.decimals(-(10**17), 10**17))
 def test_a_trace_is_one_line(error: str, tag: str, cost: Decimal) -> None:
     """Whatever is in its texts, and no digit of a cost is lost."""
     made = trace("x", error=error, tags={tag: error})
@@ -405,6 +405,7 @@ def test_a_line_that_is_no_trace(line: bytes, tmp_path: Path, caplog: pytest.Log
         ("calls.0.cost", 0.5),
         ("calls.0.cost", "1e999999999"),
         ("calls.0.cost", "NaN"),
+        ("calls.0.cost", "9" * 400),
         ("calls.0.streamed", 1),
         ("calls.0.status", "well"),
         ("calls.0", None),
@@ -412,6 +413,7 @@ def test_a_line_that_is_no_trace(line: bytes, tmp_path: Path, caplog: pytest.Log
         ("stages.0.wall_s", None),
         ("stages.0", 3),
         ("started", 1e15),
+        ("started", 253_402_300_799),
         ("started", -1),
         ("wall_s", -5),
         ("wall_s", float("nan")),
@@ -442,20 +444,19 @@ def test_a_line_with_junk_in_a_field_is_skipped_and_named(field: str, junk: Any,
 
 @given(st.data())
 def test_any_field_may_hold_junk(drawn: st.DataObject) -> None:
-    """A line with one field replaced or missing is read, and can be summed up and written, or refused by name."""
+    """A line with one field replaced or missing is read, summed up and written again, or refused as such."""
     row = filled().to_json()
     field = drawn.draw(st.sampled_from(list(places(row))))
     if drawn.draw(st.booleans()):
         put(row, field, drawn.draw(JUNK))
     else:
         leave_out(row, field)
-    try:
+    made = None
+    with suppress(ConfigurationError):
         made = from_json(json.loads(json.dumps(row)), "here")
-    except ConfigurationError as error:
-        assert str(error).startswith("here: no trace: ")
-    else:
+    if made is not None:
         assert summarise([made]).traces == 1
-        assert made.to_json()["schema"] == 1
+        assert from_json(made.to_json()) == made
 
 
 @pytest.mark.parametrize(

@@ -198,13 +198,13 @@ _LATER = {"error": None, "count": 1}  # fields that the first files of schema 1 
 _of_stage, _of_usage = attrgetter(*_STAGE), attrgetter(*_USAGE)
 _of_call, _of_trace = attrgetter(*_PLAIN_CALL), attrgetter(*_PLAIN)
 
-_YEAR_10000 = 253_402_300_800  # in Unix seconds; no calendar of Python's goes there
+_YEAR_9999 = 253_370_764_800  # in Unix seconds; a month after its last is beyond Python's calendar
 _CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {  # by a field's type: what its JSON is, and whether it is
     "str": ("a text", lambda it: isinstance(it, str)),
     "bool": ("true or false", lambda it: isinstance(it, bool)),
     "int": ("a whole number, 0 or more", lambda it: type(it) is int and 0 <= it < 2**63),
-    "float": ("seconds from 0 to the year 9999", lambda it: type(it) in (int, float) and 0 <= it < _YEAR_10000),
-    "Decimal": ("an amount as text", lambda it: isinstance(it, str) and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", it)),
+    "float": ("seconds, from 0 to the year 9999", lambda it: type(it) in (int, float) and 0 <= it < _YEAR_9999),
+    "Decimal": ("an amount as text", lambda it: isinstance(it, str) and re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]+)?", it)),
     "Status": (f"one of {', '.join(STATUSES)}", lambda it: it in STATUSES),
     "Source": (f"one of {', '.join(get_args(Source))}", lambda it: it in get_args(Source)),
     "Usage": ("an object", lambda it: isinstance(it, dict)),
