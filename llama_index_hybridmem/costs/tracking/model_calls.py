@@ -35,8 +35,6 @@ from llama_index_hybridmem.costs.tracking.running import Call, Embedded, Running
 MANY = 100
 """Calls of one query after which each call's texts are let go when it ends, as of a graph that a model builds."""
 
-_WITH_ADAPTERS = ("LoraHuggingFaceLLM", "RemoteLoraLLM")  # ours: one base model under many names
-
 Later = Callable[[Callable[[], None]], None]
 
 
@@ -133,7 +131,7 @@ class ModelCalls:
         model = event.model_dict
         class_name = model.get("class_name", "")
         name = model.get("model_name") or model.get("model")
-        if class_name in _WITH_ADAPTERS:
+        if span.role.names_base:
             name = span.object.base_model
         call = Call(span.query, "llm", class_name, name, span.object, prompt)
         call.options = event.additional_kwargs

@@ -58,6 +58,7 @@ class Role:
         fans_out: whether it asks stores side by side, and tells of each by an event.
         on_loop: whether it may share its thread with other tasks, so that the thread's CPU is not its own.
         plain: none of the three before that.
+        names_base: whether the model says what its base is called, which is one under many adapters.
         phase: of a query that begins with it and is not tagged (`trace.QueryTrace.phase`).
     """
 
@@ -69,6 +70,7 @@ class Role:
     fans_out: bool
     on_loop: bool
     plain: bool = True
+    names_base: bool = False
     phase: str = "query"
 
 
@@ -93,6 +95,7 @@ def role_of(name: str, instance: object) -> Role:
         fans_out=fans_out,
         on_loop=method.lstrip("_").startswith("a") or kind in ("agent", "workflow"),
         plain=not (calls_model or writes_chat or fans_out),
+        names_base=calls_model and hasattr(instance, "base_model"),
         phase=_phase(kind, classes[0], method),
     )
 

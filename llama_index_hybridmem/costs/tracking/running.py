@@ -202,7 +202,7 @@ class Span:
         self.stage = role.stage
         self.in_store: bool = parent is not None and parent.in_store
         self.instance = id(instance)
-        self.object = None if role.plain else instance
+        self.object: Any = None if role.plain else instance
         self.root = parent is None
         self.argument = 0
         self.inner_s = self.inner_cpu_s = 0.0
