@@ -109,6 +109,8 @@ def _token_rows(summary: Summary, kind: str) -> list[Stack]:
             parts = tuple(amount / sum(amounts) for amount in amounts)
             rows.append(Stack(f"{name}, {what}", parts, f"{wording.tokens(sum(amounts))} tokens"))
     calls = [of_kind[source].calls if source in of_kind else 0 for source in sources]
+    if not sum(calls):
+        return rows
     parts = tuple(number / sum(calls) for number in calls)
     return [*rows, Stack(f"{name}, calls", parts, wording.counted(sum(calls), "call"))]
 
