@@ -89,7 +89,7 @@ class Bench:
         queries = 10
         block = of_queries(ask(self.app.routed(self.app.native())), queries)
         everyone = arms.everyone(self.app.callbacks, self.folder)
-        for row in compare(everyone, block, self.times(80, 4), queries, self.seed):
+        for row in compare(everyone, block, self.times(80, 10), queries, self.seed):
             goal = judged(row["thread_us"]["mean"], "query_us") if row["arm"] == arms.OURS else {}
             say("paired", unit="routed query", **row, **goal)
 
@@ -106,7 +106,7 @@ class Bench:
 
     def tokens(self) -> None:
         """What observing adds to a streamed token."""
-        length = self.times(3000, 1000)
+        length = 2000
         native, nested = self.app.native(length=length), self.app.nested(length=length)
         blocks = {
             "chat model": of_tokens(self.app.routed(native, streaming=True)),
@@ -115,7 +115,7 @@ class Bench:
         }
         plain = [arm for arm in arms.everyone(self.app.callbacks, self.folder) if " + " not in arm.name]
         for name, block in blocks.items():
-            for row in compare(plain, block, self.times(20, 3), length, self.seed):
+            for row in compare(plain, block, self.times(40, 10), length, self.seed):
                 goal = judged(row["thread_us"]["mean"], "token_us") if row["arm"] == arms.OURS else {}
                 say("tokens", unit=name, **row, **goal)
 
