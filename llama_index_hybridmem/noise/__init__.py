@@ -1,0 +1,1 @@
+"""What goes wrong with retrieved text: damage done on purpose, damage found, and how often it happens."""

@@ -1,0 +1,1 @@
+"""Ways to damage what a retriever found: a function and a registration each."""
