@@ -8,12 +8,10 @@ added, when an export is resumed, and on whichever machine it is made.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from itertools import accumulate
 
+from llama_index_hybridmem.export.options import SPLITS, ExportOptions
 from llama_index_hybridmem.export.record import Draft, Split
-
-if TYPE_CHECKING:
-    from llama_index_hybridmem.export.options import ExportOptions
 
 
 def split_of(draft: Draft, options: ExportOptions) -> Split | None:
@@ -21,7 +19,7 @@ def split_of(draft: Draft, options: ExportOptions) -> Split | None:
 
     Args:
         draft: the question and what was found for it.
-        options: ``splits`` (train, dev, test: their shares), ``seed``, ``held_out_domains``.
+        options: its ``splits``, ``seed`` and ``held_out_domains`` are used.
 
     Returns:
         "test" for a domain that is held out; else the part of the documents that answer. None when these fall into
@@ -51,11 +49,9 @@ def sources_of(draft: Draft) -> tuple[str, ...]:
 
 def _part(source: str, options: ExportOptions) -> Split:
     """Draw a document's part: its hash, read as a number of 0 to 1, against the parts' shares."""
-    train, dev, test = options.splits
     name = f"{options.seed}:split:{source}".encode("utf-8", "surrogatepass")
-    place = int.from_bytes(hashlib.sha256(name).digest()[:8], "big") / 2**64 * (train + dev + test)
-    if place < train:
-        return "train"
-    if place < train + dev or not test:  # not test: sums like 0.7 + 0.3 may end just below 1
-        return "dev" if dev else "train"
-    return "test"
+    place = int.from_bytes(hashlib.sha256(name).digest()[:8], "big") / 2**64
+    wanted = [split for split in SPLITS if options.splits[split] > 0]
+    ends = accumulate(options.splits[split] for split in wanted)
+    # the last one takes what is left: sums of shares may end just below 1
+    return next((split for split, end in zip(wanted, ends, strict=True) if place < end), wanted[-1])
