@@ -27,10 +27,10 @@ _CITATION: dict[Citation, str] = {
 }
 _TARGET: dict[Target, str] = {
     "answer": "Give the answer and nothing else.",
-    "reasoned": 'First quote what you use, after "Quotes:"; then give after "Reason:" in one line which sources you use '
-    'and which you reject and why; then give the answer after "Answer:".',
+    "reasoned": 'First quote what you use, after "Quotes:"; then say in one line, after "Reason:", which sources you '
+    'use and which you reject and why; then give the answer, after "Answer:".',
 }
-_FIELD = re.compile(r"[A-Za-z_][\w.-]*\Z")
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Wording:
         """Give the system prompt as a row carries it; None without one."""
         if self.system is None:
             return None
-        form = (f'If none does, answer "{self.abstain[0]}"', _CITATION[self.citation], _TARGET[self.target])
+        form = (_abstention(self.abstain), _CITATION[self.citation], _TARGET[self.target])
         return self.system.replace("{form}", " ".join(each for each in form if each)).strip()
 
     def abstention(self, seed: str) -> str:
@@ -109,6 +109,16 @@ class Wording:
             unknown = sorted(map(str, row.keys() - known)) if isinstance(row, Mapping) else [f"{row!r:.40}"]
             raise ConfigurationError(f"{place}: no wording; not understood: {', '.join(unknown)}")
         try:
-            return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in row.items()})
+            given: dict[str, Any] = {
+                name: tuple(each) if isinstance(each, list) else each for name, each in row.items()
+            }
+            return cls(**given)
         except ConfigurationError as error:
             raise ConfigurationError(f"{place}: {error}") from error
+
+
+def _abstention(words: tuple[str, ...]) -> str:
+    if len(words) > 1:
+        return "If none does, say so."
+    stop = "" if words[0].endswith((".", "!", "?")) else "."
+    return f'If none does, answer "{words[0]}"{stop}'
