@@ -26,9 +26,9 @@ _CITATION: dict[Citation, str] = {
     "none": "",
 }
 _TARGET: dict[Target, str] = {
-    "answer": "Give the answer and nothing else.",
-    "reasoned": 'First quote what you use, after "Quotes:"; then say in one line, after "Reason:", which sources you '
-    'use and which you reject and why; then give the answer, after "Answer:".',
+    "answer": "Give no explanation.",
+    "reasoned": 'After "Quotes:", quote what you use, behind the number of its source in the order given. After '
+    '"Reason:", say in one line which sources you use and which you reject and why. After "Answer:", give the answer.',
 }
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
 
