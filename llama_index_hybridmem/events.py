@@ -155,3 +155,22 @@ class AdapterFallbackEvent(BaseEvent):
     def class_name(cls) -> str:
         """Return the class name."""
         return "AdapterFallbackEvent"
+
+
+class NoiseInjectedEvent(BaseEvent):
+    """Retrieved nodes were damaged on purpose.
+
+    Attributes:
+        mode: ``stress`` or ``export``.
+        kinds: of noise that were made, each once.
+        answerable: whether the question still has its support; None where that is unknown.
+    """
+
+    mode: str
+    kinds: list[str]
+    answerable: bool | None = None
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the class name."""
+        return "NoiseInjectedEvent"

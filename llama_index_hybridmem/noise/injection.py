@@ -1,0 +1,172 @@
+"""Damages a scene as a mix of noise says, and tells whether its question can still be answered; pure, knows no store.
+
+First the list (copies, distractors, order), then each passage; last, where it is due, what answers is taken away. Where
+the gold passages are known, the label follows from what is left: see `support`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Literal
+
+from llama_index_hybridmem.noise.kinds import LIST_KINDS, Kind
+from llama_index_hybridmem.noise.mix import FALSE, Mix
+from llama_index_hybridmem.noise.operators import catalog
+from llama_index_hybridmem.noise.operators.registry import damage, damage_passage, mark
+from llama_index_hybridmem.noise.scene import Passage, Scene, World
+from llama_index_hybridmem.noise.support import evidence, quoted, support
+
+Want = Literal["answerable", "unanswerable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """A damaged scene.
+
+    Attributes:
+        scene: with its damage.
+        answerable: whether the answer still has its support; None when gold passages or answer are unknown.
+        support: (passage id, words) that support it.
+    """
+
+    scene: Scene
+    answerable: bool | None = None
+    support: tuple[tuple[str, str], ...] = ()
+
+
+def inject(scene: Scene, mix: Mix, key: str, world: World | None = None, want: Want | None = None) -> Injected:
+    """Damage a scene.
+
+    Args:
+        scene: as retrieved; it stays as it is.
+        mix: what is done, and how often.
+        key: what all random numbers are drawn from: the same key, mix, scene and world give the same result.
+        world: what operators may draw from.
+        want: "answerable" takes damage back that would leave the answer without support; "unanswerable" takes what
+            answers away if the damage has not; None lets fall what falls. Without gold it makes no difference.
+
+    Returns:
+        the scene, as long as it was unless that would cost a gold passage. A false statement is never put into a gold
+        passage itself, and false copies are left only beside the truth.
+    """
+    draw = Random(key)
+    world = world or World()
+    needed = evidence(scene)
+    taken = want == "unanswerable" or (want is None and _happens(mix, "gold_removed", draw))
+    if taken:
+        mix = mix.truthful
+    listed = _list_damage(scene, mix, draw, key, world)
+    damaged = _passage_damage(listed, mix, draw, key, world)
+    if not needed:
+        return Injected(_without_gold(damaged, key, world) if taken and scene.gold else damaged, _unknown(scene))
+    if want == "answerable":
+        damaged = _mended(scene, listed, damaged, needed)
+    held = support(scene, damaged, needed)
+    if held and not taken:
+        return Injected(damaged, True, held)
+    if held:
+        damaged = _without_gold(damaged, key, world)
+    return Injected(_without_answer(damaged, needed, key), False)
+
+
+def _unknown(scene: Scene) -> bool | None:
+    """Without evidence: False when the answer is known and nothing that was retrieved holds it, else None."""
+    return False if scene.answer is not None and not scene.gold else None
+
+
+def _happens(mix: Mix, kind: Kind, draw: Random) -> bool:
+    return kind in mix.recipes and draw.random() < mix.recipes[kind].rate
+
+
+def _list_damage(scene: Scene, mix: Mix, draw: Random, key: str, world: World) -> Scene:
+    length = len(scene.passages)
+    for kind in mix.of_lists:
+        recipe = mix.recipes[kind]
+        if kind in LIST_KINDS:
+            if draw.random() < recipe.rate:
+                which = recipe.draw_operators(draw)[0]
+                scene = damage(scene, which, recipe.draw_severity(draw), f"{key}/{which.name}", world)
+            continue
+        wanted = Counter(recipe.draw_operators(draw)[0].name for _ in range(length) if draw.random() < recipe.rate)
+        for which, _ in recipe.operators:
+            if which.scope == "scene" and wanted[which.name]:
+                share = min(1.0, wanted[which.name] / max(len(scene.passages), 1))
+                scene = damage(scene, which, share, f"{key}/{which.name}", world)
+    return _shortened(scene, length)
+
+
+def _shortened(scene: Scene, length: int) -> Scene:
+    """As long as it was: what was added takes the places of the last ones that neither answer nor were added."""
+    kept = list(scene.passages)
+    for at in range(len(kept) - 1, -1, -1):
+        if len(kept) <= length:
+            break
+        if not kept[at].damage and not scene.is_gold(kept[at]):
+            del kept[at]
+    return scene if len(kept) == len(scene.passages) else scene.with_passages(kept)
+
+
+def _passage_damage(scene: Scene, mix: Mix, draw: Random, key: str, world: World) -> Scene:
+    passages = [_damaged(scene, each, at, mix, draw, key, world) for at, each in enumerate(scene.passages)]
+    changed = any(new is not old for new, old in zip(passages, scene.passages, strict=True))
+    return scene.with_passages(passages) if changed else scene
+
+
+def _damaged(scene: Scene, passage: Passage, at: int, mix: Mix, draw: Random, key: str, world: World) -> Passage:
+    for kind in _flags(mix, draw):
+        if kind in FALSE and (scene.is_gold(passage) or passage.damage):
+            continue
+        recipe = mix.recipes[kind]
+        severity = recipe.draw_severity(draw)
+        for which in recipe.draw_operators(draw):
+            if which.scope == "passage":
+                changed = damage_passage(passage, which, severity, f"{key}/{at}/{which.name}", world)
+                if changed is not passage:
+                    passage = changed
+                    break
+    return passage
+
+
+def _flags(mix: Mix, draw: Random) -> list[Kind]:
+    """The kinds of damage that one passage gets."""
+    kinds = mix.of_passages
+    if mix.factor is None:
+        return [kind for kind in kinds if draw.random() < mix.recipes[kind].rate]
+    free = [draw.gauss(0, 1) for _ in kinds]
+    values = (sum(a * b for a, b in zip(row, free, strict=True)) for row in mix.factor)
+    return [kind for kind, value, below in zip(kinds, values, mix.thresholds, strict=True) if value < below]
+
+
+def _mended(before: Scene, listed: Scene, damaged: Scene, needed: Sequence[str]) -> Scene:
+    """Take damage to gold passages back, one after the other, until the answer has its support again."""
+    whole = {each.id: each for each in listed.passages}
+    for at, each in enumerate(damaged.passages):
+        if support(before, damaged, needed):
+            break
+        if damaged.is_gold(each):
+            passages = [*damaged.passages[:at], whole[each.id], *damaged.passages[at + 1 :]]
+            damaged = damaged.with_passages(passages)
+    return damaged
+
+
+def _without_gold(scene: Scene, key: str, world: World) -> Scene:
+    return damage(scene, catalog.operator("gold_removed"), 1.0, f"{key}/gold_removed", world)
+
+
+def _without_answer(scene: Scene, needed: Sequence[str], key: str) -> Scene:
+    """Where the truth has gone, its false copies go, too, and whatever else happens to hold the answer's words."""
+    gone = [each for each in scene.passages if _tells(each, scene, needed)]
+    if not gone:
+        return scene
+    left = tuple(each for each in scene.passages if each not in gone)
+    marked = (mark(each, "gold_removed", 1.0, f"{key}/gold_removed", {"id": each.id}) for each in gone)
+    return replace(scene, passages=left, removed=(*scene.removed, *marked))
+
+
+def _tells(passage: Passage, scene: Scene, needed: Sequence[str]) -> bool:
+    if passage.has(*FALSE) and any(each.note.get("id") in scene.gold for each in passage.damage):
+        return True
+    return any(quoted(words, passage.text) is not None for words in needed)
