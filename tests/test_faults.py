@@ -33,6 +33,7 @@ from chaos import (
     quietest,
     tmpfs_command,
 )
+from conftest import SOAK
 from llama_index.core.schema import TextNode
 from servers.neo4j.server import Neo4jServer
 from servers.proxy import Mode, TcpProxy
@@ -122,6 +123,8 @@ def test_a_broken_network_costs_the_graphs_answers_and_no_more(
     check(quietest(scene.stand, scene.network(name, mode), kind))
 
 
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="a server is killed and started, a minute: run by make soak")
 def test_a_killed_server_loses_nothing_that_was_acknowledged(scene: Scene) -> None:
     """Kill -9 amid queries and writes: queries are answered, each document is there wholly or not at all."""
     with Ingest(graph_at(scene.server, scene.proxy.port)) as ingest:
