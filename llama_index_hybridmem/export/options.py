@@ -27,14 +27,17 @@ class ExportOptions:
         seed: of all random numbers; each record draws from its own, made of this one and its draft's id.
         top_k: passages that the prompt gets; what was retrieved beyond them are hard distractors.
         distractors: hard distractors added to each record, besides those of the profile.
-        p_gold: share of the answerable questions whose gold passages stay, 0 to 1; None: as the profile has it.
-        abstain_share: share of the records that shall be answered by abstaining, 0 to 1; None: as it comes.
+        p_gold: share of the questions answered by what was retrieved that stay so, 0 to 1; None: as the profile has it.
+        abstain_share: share of all records that shall be answered by abstaining, 0 to 1, in place of ``p_gold``; what
+            was retrieved without an answer counts, and what is beyond the share is left out. None: as it comes.
         wording: system prompt, layout, citations, target and words of abstention.
         formats: which files are written, of `FORMATS`.
         splits: share of the source documents in train, dev and test; sums to 1.
         held_out_kinds: kinds of noise that only test has.
         held_out_domains: domains whose questions all go to test.
         strength: the profile's rates are multiplied by this; 0 makes a clean set.
+        fitted: whether the noise that passages have as they were retrieved counts towards the profile's rates, and what
+            cannot be made in some passages is made oftener in others (see `noise.fitting`); else it comes on top.
         shard_rows: drafts in a shard: what is held in memory at a time, and done again after a kill (default 1,000).
         profile: hash of the noise profile; the exporter sets it.
 
@@ -53,6 +56,7 @@ class ExportOptions:
     held_out_kinds: tuple[Kind, ...] = ()
     held_out_domains: tuple[str, ...] = ()
     strength: float = 1.0
+    fitted: bool = True
     shard_rows: int = 1000
     profile: str = ""
 
@@ -65,11 +69,17 @@ class ExportOptions:
         for name in ("p_gold", "abstain_share"):
             if (share := getattr(self, name)) is not None:
                 _number(name, share, 1)
+        if self.p_gold is not None and self.abstain_share is not None:
+            raise ConfigurationError(
+                "p_gold and abstain_share: both say how often gold passages stay; give one of them"
+            )
         _number("strength", self.strength, None)
         _names("formats", self.formats, FORMATS, at_least=1)
         _names("held_out_kinds", self.held_out_kinds, KINDS)
         _names("held_out_domains", self.held_out_domains, None)
         _splits(self.splits)
+        if not isinstance(self.wording, Wording) or not isinstance(self.fitted, bool):
+            raise ConfigurationError("wording is a Wording, and fitted True or False")
 
     @property
     def hash(self) -> str:
@@ -99,7 +109,7 @@ class ExportOptions:
         given = dict(row)
         try:
             if "wording" in given:
-                given["wording"] = Wording(**_tuples(given["wording"]))
+                given["wording"] = Wording.from_json(given["wording"], f"{place}: wording")
             return cls(**_tuples(given))
         except ConfigurationError as error:
             raise ConfigurationError(f"{place}: {error}") from error
