@@ -70,6 +70,12 @@ class Leaks:
                 source = each.source or each.id
                 sources[source] = sources.get(source, 0) | mark
                 self._passages.add(each.text, mark)
+        known = {each.id for each in record.clean}
+        for each in record.noisy:
+            if each.id not in known:  # put there by the damage
+                source = each.source or each.id
+                sources[source] = sources.get(source, 0) | _mark(record.split, answers=False)
+                self._passages.add(each.text, _mark(record.split, answers=False))
         for source, mark in sources.items():
             self._documents.add(source, mark)
 

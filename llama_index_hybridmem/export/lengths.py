@@ -9,103 +9,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index_hybridmem import extras
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.export.shapes import LengthReport, Spread
 
 MAX_LENGTH = 1024
 """TRL's default."""
 STEP = 64
 """Recommended lengths are multiples of it: what GPUs compute in full tiles."""
-ESTIMATE = "estimate: a token for every four bytes, four for every message"
+ESTIMATE = "estimate: a token for every four bytes, and four"
 """Named as the tokenizer where there is none."""
 
 _BATCH = 256
 _BYTES, _FRAME = 4, 4  # as `hybridmem report` estimates
 _ROLES = {"human": "user", "gpt": "assistant", "system": "system", "user": "user", "assistant": "assistant"}
 Messages = list[dict[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How long something is over all rows.
-
-    Attributes:
-        shortest: in tokens; None without rows.
-        median: half are not longer.
-        p95: 95 % are not longer.
-        p99: 99 % are not longer.
-        longest: the longest.
-        histogram: (from, to, rows) in bins of one width; ``to`` is not in the bin.
-    """
-
-    shortest: int | None = None
-    median: int | None = None
-    p95: int | None = None
-    p99: int | None = None
-    longest: int | None = None
-    histogram: tuple[tuple[int, int, int], ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Give plain JSON types."""
-        return {
-            "shortest": self.shortest,
-            "median": self.median,
-            "p95": self.p95,
-            "p99": self.p99,
-            "longest": self.longest,
-            "histogram": [list(each) for each in self.histogram],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class LengthReport:
-    """Lengths of the rows of one format.
-
-    Attributes:
-        format: its name.
-        tokenizer: its name, or `ESTIMATE`.
-        estimated: whether it is one.
-        rows: how many.
-        prompt: tokens before the answer, with the chat template's frame where there is one.
-        completion: tokens of the answer, with its end.
-        total: both.
-        max_length: that was asked for.
-        cut: rows whose answer would lose its end at that length.
-        gone: rows whose prompt alone fills it: the answer is lost altogether, and the row dropped or wasted.
-        recommended: length that cuts nothing; None without rows.
-        p99_length: length that most rows fit into.
-        p99_loses: rows that would be cut or gone at that length.
-        examples: ids of the first rows cut or gone.
-    """
-
-    format: str
-    tokenizer: str
-    estimated: bool
-    rows: int
-    prompt: Spread
-    completion: Spread
-    total: Spread
-    max_length: int
-    cut: int
-    gone: int
-    recommended: int | None
-    p99_length: int | None
-    p99_loses: int
-    examples: tuple[str, ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """Give plain JSON types."""
-        row = {name: getattr(self, name) for name in self.__slots__}
-        return {
-            **row,
-            "prompt": self.prompt.to_json(),
-            "completion": self.completion.to_json(),
-            "total": self.total.to_json(),
-            "examples": list(self.examples),
-        }
 
 
 class Lengths:
@@ -142,7 +62,7 @@ class Lengths:
         Raises:
             ConfigurationError: it is a row of no format that is known.
         """
-        prompt, whole = self._rendered(row)
+        prompt, whole = (text.encode("utf-8", "replace").decode() for text in self._rendered(row))
         self._waiting.append(
             (str(row.get("id", f"row {self._totals.total() + len(self._waiting) + 1}")), prompt, whole)
         )
@@ -260,7 +180,6 @@ def _rounded(length: int) -> int:
 def _spread(counts: Counter[int]) -> Spread:
     if not counts:
         return Spread()
-    quantiles = [_quantile(counts, share) for share in (0, 0.5, 0.95, 0.99, 1)]
     longest = max(counts)
     width = max(1, -(-(longest + 1) // 24))  # two dozen bins are as many as a narrow page can show
     width = width if width < STEP else _rounded(width)
@@ -268,7 +187,8 @@ def _spread(counts: Counter[int]) -> Spread:
     for length, n in counts.items():
         bins[length // width] += n
     histogram = tuple((at * width, (at + 1) * width, bins[at]) for at in range(longest // width + 1))
-    return Spread(*quantiles, histogram)
+    median, p95, p99 = (_quantile(counts, share) for share in (0.5, 0.95, 0.99))
+    return Spread(min(counts), median, p95, p99, longest, histogram)
 
 
 def _quantile(counts: Counter[int], share: float) -> int | None:

@@ -12,11 +12,9 @@ import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 from llama_index_hybridmem.disk import on_disk
 from llama_index_hybridmem.export.options import SPLITS
 from llama_index_hybridmem.export.record import Record
+from llama_index_hybridmem.export.shapes import NearDuplicates, Twins
 from llama_index_hybridmem.terms import content_stems, words
 
 NEAR = 0.8
@@ -45,61 +44,6 @@ _BLANKS = re.compile(r"\s+")
 Rows = NDArray[np.intp]
 
 
-@dataclass(frozen=True, slots=True)
-class Twins:
-    """Two questions.
-
-    Attributes:
-        first: id and question.
-        second: id and question.
-        splits: of the two.
-    """
-
-    first: tuple[str, str]
-    second: tuple[str, str]
-    splits: tuple[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give plain JSON types."""
-        both = zip((self.first, self.second), self.splits, strict=True)
-        return {
-            name: {"id": id_, "question": question, "split": split}
-            for name, ((id_, question), split) in zip(("first", "second"), both, strict=True)
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class NearDuplicates:
-    """What questions have in common.
-
-    Attributes:
-        questions: all.
-        within: those with a near-duplicate in their own part of the set.
-        across: those with one in another part.
-        conflicting: those that ask the same, by their content words, and are answered differently.
-        pairs: the first of those ``across``, then those ``within``.
-        conflicts: the first of the conflicting ones.
-    """
-
-    questions: int = 0
-    within: int = 0
-    across: int = 0
-    conflicting: int = 0
-    pairs: tuple[Twins, ...] = field(default=())
-    conflicts: tuple[Twins, ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """Give plain JSON types."""
-        return {
-            "questions": self.questions,
-            "within": self.within,
-            "across": self.across,
-            "conflicting": self.conflicting,
-            "pairs": [each.to_json() for each in self.pairs],
-            "conflicts": [each.to_json() for each in self.conflicts],
-        }
-
-
 class Questions:
     """Collects questions in a temporary file; use it in a ``with`` block.
 
@@ -111,12 +55,8 @@ class Questions:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        place = Path(folder or tempfile.gettempdir())
-        with on_disk(place):
-            self._open = ExitStack()
-            self._sketches = self._open.enter_context(tempfile.TemporaryFile(dir=folder))
-            self._texts = self._open.enter_context(tempfile.TemporaryFile(dir=folder))
-        self._place = place
+        self._place = Path(folder or tempfile.gettempdir())
+        self._sketches, self._texts = _nameless(self._place), _nameless(self._place)
         self._waiting: list[tuple[str, int, int, int, str]] = []
         self._count = 0
         self._written = 0
@@ -127,7 +67,8 @@ class Questions:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.close()
+        self._sketches.close()
+        self._texts.close()
 
     def add(self, record: Record) -> None:
         """Take a record's question and, where it is answered, its answer."""
@@ -220,6 +161,12 @@ class Questions:
 
     def _twins(self, first: int, second: int, splits: NDArray[Any]) -> Twins:
         return Twins(self._text(first), self._text(second), (SPLITS[splits[first]], SPLITS[splits[second]]))
+
+
+def _nameless(folder: Path) -> IO[bytes]:
+    """A file that is gone when it is closed, or when the process ends."""
+    with on_disk(folder):
+        return tempfile.TemporaryFile(dir=folder)
 
 
 def _meeting(band: NDArray[Any], splits: NDArray[Any]) -> Iterator[tuple[Rows, Rows]]:
