@@ -39,8 +39,8 @@ _KINDS: dict[Kind, KindRate] = {
             "list_collapsed": 0.05,
         },
         source=f"measured: 12.5 % of 816 chunks have an odd number of code fences ({_SPLITTER}), 24.0 % with 256/20; "
-        "of those with table rows 17.5 % have lost the table's header. For documents without Markdown it is 0. Shares of "
-        "the operators and severity: assumed",
+        "of those with table rows 17.5 % have lost the table's header. For documents without Markdown it is 0. Shares "
+        "of the operators and severity: assumed",
     ),
     "duplicate": KindRate(
         0.03,
@@ -70,8 +70,8 @@ _KINDS: dict[Kind, KindRate] = {
         0.2,
         0.1,
         0.3,
-        source="assumed: 10 to 30 % of the questions find nothing that answers them. Measured: 1.8 to 70 % by the source "
-        "of the passages (RAMDocs, RGB, RetrievalQA)",
+        source="assumed: 10 to 30 % of the questions find nothing that answers them. Measured: 1.8 to 70 % by the "
+        "source of the passages (RAMDocs, RGB, RetrievalQA)",
     ),
     "distractor": KindRate(
         0.2,

@@ -60,41 +60,57 @@ class Tally:
     """Counts findings as they come.
 
     What is kept does not grow with what is counted: how often each set of kinds occurred, and a sample of severities.
+
+    Args:
+        without: kinds that are not looked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, without: Collection[Kind] = ()) -> None:
         self.passages = self.questions = 0
-        self.top_k: Counter[int] = Counter()
+        self._all = [each for each in detectors() if each.kind not in without]
+        self._plain = [each for each in self._all if each.kind not in NEEDS_QUESTION]
+        self._top_k: Counter[int] = Counter()
         self._sets: Counter[tuple[frozenset[Kind], frozenset[Kind]]] = Counter()  # (looked for, found) of passages
         self._lists: Counter[tuple[frozenset[Kind], frozenset[Kind]]] = Counter()  # the same of questions
         self._operators: dict[Kind, Counter[str]] = {}
         self._severities: dict[Kind, _Sample] = {}
 
+    def look(self, scene: Scene, *, listed: bool = True) -> None:
+        """Let the detectors look at a scene, and count what they find.
+
+        Args:
+            scene: without a question, only what can be told without one is looked for.
+            listed: whether the passages are what one query got; False for any others, such as chunks of an index.
+        """
+        chosen = self._all if scene.question.strip() else self._plain
+        found = detect(scene, [each.name for each in chosen])
+        passages = [found.get(each.id, ()) for each in scene.passages]
+        self.add(passages, found.get(None, ()), {each.kind for each in chosen}, listed=listed)
+
     def add(
         self,
         passages: Sequence[Iterable[Finding]],
-        whole: Iterable[Finding] = (),
-        looked_for: Collection[Kind] = KINDS,
+        whole: Iterable[Finding],
+        looked_for: Collection[Kind],
         *,
-        asked: bool = True,
+        listed: bool = True,
     ) -> None:
-        """Count what was found for one question, or in passages without one.
+        """Count what was found.
 
         Args:
             passages: of each passage, what was found in it.
             whole: what was found wrong with the list.
             looked_for: kinds that a detector was asked for; the others are not counted as absent.
-            asked: whether there was a question. Without one, `NEEDS_QUESTION` was not looked for either.
+            listed: see `look`.
         """
-        wanted = frozenset(looked_for) - (frozenset() if asked else NEEDS_QUESTION)
-        of_passages, of_lists = wanted - LIST_KINDS, wanted & LIST_KINDS
+        of_passages, of_lists = frozenset(looked_for) - LIST_KINDS, LIST_KINDS & frozenset(looked_for)
         for findings in passages:
             self._sets[of_passages, self._noted(findings, of_passages)] += 1
         self.passages += len(passages)
-        if asked:
+        if listed:
             self._lists[of_lists, self._noted(whole, of_lists)] += 1
             self.questions += 1
-            self.top_k[len(passages)] += 1
+            self._top_k[len(passages)] += 1
 
     def profile(
         self,
@@ -123,7 +139,7 @@ class Tally:
             self._together(kinds),
             self.passages,
             self.questions,
-            dict(self.top_k),
+            dict(self._top_k),
             dict(versions or {}),
             "; ".join(filter(None, (source, told))),
         )
@@ -211,15 +227,9 @@ def measure(
         shares of passages, for kinds of lists of questions, with 95 % intervals; kinds that nobody can measure are left
         out, and named in the profile's ``source``.
     """
-    tally = Tally()
-    all_ = [each for each in detectors() if each.kind not in without]
-    plain = [each for each in all_ if each.kind not in NEEDS_QUESTION]
+    tally = Tally(without)
     for scene in scenes:
-        asked = bool(scene.question.strip())
-        chosen = all_ if asked else plain
-        found = detect(scene, [each.name for each in chosen])
-        passages = [found.get(each.id, ()) for each in scene.passages]
-        tally.add(passages, found.get(None, ()), {each.kind for each in chosen}, asked=asked)
+        tally.look(scene, listed=bool(scene.question.strip()))
     return tally.profile(errors, source, versions())
 
 
