@@ -17,7 +17,7 @@ from llama_index_hybridmem import __version__
 from llama_index_hybridmem.disk import FolderLock, on_disk
 from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError
 from llama_index_hybridmem.export import on_ray, parallel
-from llama_index_hybridmem.export.formats import provenance, row
+from llama_index_hybridmem.export.formats import provenance_row, row, tell
 from llama_index_hybridmem.export.making import Chances, LeftOut, make_record
 from llama_index_hybridmem.export.mixing import fit_mix, mix_of
 from llama_index_hybridmem.export.options import ExportOptions
@@ -179,12 +179,13 @@ class Maker:
 
     def _add(self, shard: Shard, record: Record, place: int) -> None:
         shard.records.append(line(record.to_json()))
+        told = tell(record, self._options.wording)
         for name in self._options.formats:
-            made = training_line(row(record, name, self._options.wording))
+            made = training_line(row(record, name, self._options.wording, told))
             shard.files.setdefault(f"{name}/{record.split}", []).append(made)
         if "openai" in self._options.formats:
-            told = {**provenance(record), "line": place}
-            shard.files.setdefault("openai/provenance", []).append(line(told))
+            beside = {**provenance_row(record), "split": record.split, "line": place}
+            shard.files.setdefault("openai/provenance", []).append(training_line(beside))
 
 
 @lru_cache(maxsize=1)

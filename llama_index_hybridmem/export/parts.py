@@ -131,7 +131,7 @@ def finish(folder: Path, count: int, top_k: int, more: Iterable[Passage] = ()) -
     if (folder / COLLECTED).exists():
         return
     sample, left_out, answered = Sample(POOL_SIZE), Counter[str](), 0
-    parts = []
+    parts: list[dict[str, Any]] = []
     for number in range(count):
         place = part(folder, DRAFTS, number)
         with on_disk(place):

@@ -1,0 +1,139 @@
+"""Questions and the app's own retriever, or its traces, become drafts on disk; knows no noise and no layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+
+from llama_index_hybridmem.disk import FolderLock
+from llama_index_hybridmem.export.asking import Asked
+from llama_index_hybridmem.export.drafting import Gathering, draft_of, draft_of_trace, hashed, is_plain
+from llama_index_hybridmem.export.making import LeftOut
+from llama_index_hybridmem.export.options import ExportOptions
+from llama_index_hybridmem.export.parts import Drafts, batched, finish, has_part, put_part
+from llama_index_hybridmem.export.record import Draft
+from llama_index_hybridmem.export.shards import keep, sweep
+from llama_index_hybridmem.noise.retrievals import Retrieval
+from llama_index_hybridmem.noise.scene import Passage
+from llama_index_hybridmem.noise.traces import read_retrievals
+
+SETTINGS = "collecting.json"
+Progress = Callable[[int, int], None]
+"""(questions done, questions in all)."""
+
+
+def collect(
+    questions: Sequence[Asked],
+    retriever: BaseRetriever,
+    folder: str | Path,
+    options: ExportOptions | None = None,
+    how: Gathering | None = None,
+    progress: Progress | None = None,
+) -> Drafts:
+    """Ask the retriever every question, and keep the drafts in an export's folder.
+
+    Called again after a kill, go on with the first part that is missing; when all is there, ask nothing.
+
+    Args:
+        questions: see `asking.read_asked`.
+        retriever: any, best with ``options.top_k`` + ``how.near`` results.
+        folder: of the export.
+        options: ``top_k`` and ``shard_rows`` are used.
+        how: default `Gathering()`.
+        progress: told after each part.
+
+    Raises:
+        ConfigurationError: the folder holds drafts of other questions, or made with other options.
+        StoreError: the disk is full or read-only; or whatever the retriever raises. Whole parts stay.
+    """
+    options, how, folder = options or ExportOptions(), how or Gathering(), Path(folder)
+    settings = {
+        "questions": _fingerprint(questions),
+        "count": len(questions),
+        "retriever": type(retriever).__name__,
+        "near": how.near,
+        "add_gold": how.add_gold is not None,
+    }
+
+    def drafts(some: Sequence[Asked]) -> Iterator[Draft | LeftOut]:
+        with ThreadPoolExecutor(how.at_once) as threads:
+            found = threads.map(lambda each: [] if is_plain(each) else retriever.retrieve(each.question), some)
+            for each, nodes in zip(some, found, strict=True):
+                yield draft_of(each, nodes, options.top_k, how)
+
+    told = None if progress is None else lambda done: progress(done, len(questions))
+    return _gather(folder, options, settings, questions, drafts, how.more, told)
+
+
+def collect_traces(
+    path: str | Path, folder: str | Path, options: ExportOptions | None = None, more: Iterable[Passage] = ()
+) -> Drafts:
+    """Keep what an app was asked, found and answered as drafts; nothing is asked again.
+
+    The answers are a model's, and marked so (origin "traces"). Those that no retrieved passage supports are left out.
+
+    Args:
+        path: what `RetrievalTraces` wrote with ``texts=True``.
+        folder: of the export.
+        options: ``top_k`` and ``shard_rows`` are used.
+        more: passages of the corpus that operators may draw from.
+
+    Raises:
+        ConfigurationError: the file cannot be read or has grown since, or the folder holds other drafts.
+        StoreError: the disk is full or read-only.
+    """
+    names, count = "", 0
+    for each in read_retrievals(path):
+        names, count = hashed(f"{names} {each.id}"), count + 1
+    settings = {"traces": Path(path).name, "count": count, "ids": names}
+
+    def drafts(some: Sequence[Retrieval]) -> Iterator[Draft | LeftOut]:
+        return (draft_of_trace(each) for each in some)
+
+    return _gather(Path(folder), options or ExportOptions(), settings, read_retrievals(path), drafts, more, None)
+
+
+def _gather(
+    folder: Path,
+    options: ExportOptions,
+    settings: Mapping[str, Any],
+    rows: Iterable[Any],
+    drafts: Callable[[Sequence[Any]], Iterator[Draft | LeftOut]],
+    more: Iterable[Passage],
+    progress: Callable[[int], None] | None,
+) -> Drafts:
+    done = parts = 0
+    with FolderLock(folder):
+        sweep(folder)
+        wanted = {**settings, "top_k": options.top_k, "shard_rows": options.shard_rows}
+        keep(folder / SETTINGS, wanted, "drafts", "Give the same again to go on with them, or a new folder")
+        for some in batched(rows, options.shard_rows):
+            if not has_part(folder, parts):
+                _put(folder, parts, some, drafts(some))
+            done, parts = done + len(some), parts + 1
+            if progress is not None:
+                progress(done)
+        finish(folder, parts, options.top_k, more)
+    return Drafts.read(folder)
+
+
+def _put(folder: Path, number: int, some: Sequence[Any], made: Iterator[Draft | LeftOut]) -> None:
+    left_out: dict[str, list[str]] = {}
+    drafts = []
+    for each, draft in zip(some, made, strict=True):
+        if isinstance(draft, LeftOut):
+            left_out.setdefault(draft.reason, []).append(each.id)
+        else:
+            drafts.append(draft)
+    put_part(folder, number, drafts, left_out)
+
+
+def _fingerprint(questions: Sequence[Asked]) -> str:
+    rows = ({**asdict(each), "gold": sorted(each.gold)} for each in questions)
+    return hashed("\n".join(json.dumps(row, sort_keys=True) for row in rows))
