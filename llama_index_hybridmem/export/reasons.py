@@ -43,6 +43,7 @@ _TEXT: Mapping[Kind, tuple[int, tuple[str, ...]]] = {  # the places it takes for
 }
 _WRONG_TITLE = ("{have} a title that does not fit",)
 _MISSING = ("{have} no {value}",)
+_EMPTY = ("none", "unknown", "untitled", "n/a")  # a reader takes such a value for none
 
 _ONE = {"be": "is", "have": "has", "s": "s", "es": "es"}
 _MANY = {"be": "are", "have": "have", "s": "", "es": ""}
@@ -183,7 +184,7 @@ class _Scene:
         for name in self._wording.shown:
             if not set(FIELDS.get(name, (name,))) & set(damage.fields):
                 continue
-            if name not in shown:
+            if shown.get(name, "none").casefold() in _EMPTY:
                 yield Remark(_MISSING, value=name)
             elif name == "title":
                 yield Remark(_WRONG_TITLE)

@@ -131,7 +131,7 @@ def _reasoned(record: Record, wording: Wording, quotes: Sequence[Quoted]) -> str
 def _answer(record: Record, wording: Wording, quotes: Sequence[Quoted]) -> str:
     parts = [_cited(record, wording, quotes)]
     if wording.citation == "quotes":
-        parts += [_marked(each.text, wording) for each in quotes]
+        parts += dict.fromkeys(_marked(each.text, wording) for each in quotes)
     return " ".join(parts)
 
 
