@@ -64,8 +64,9 @@ degrees, then bake it for 55 minutes. Martha Lindqvist wrote the recipe down in 
 
 def _passage(id_: str, text: str, title: str, date: str, score: float | None = None) -> Passage:
     stem = title.lower().replace(" ", "-")
-    metadata = {"title": title, "source": f"{stem}.md", "date": date, "author": "R. Holt", "page": 3, "version": "2.1"}
-    return Passage(id_, text, metadata, f"doc-{id_}", score)
+    where = {"source": f"{stem}.md", "url": f"https://example.org/{stem}", "page": 3}
+    when = {"date": date, "version": "2.1", "author": "R. Holt"}
+    return Passage(id_, text, {"title": title, **where, **when}, f"doc-{id_}", score)
 
 
 SCENES = (

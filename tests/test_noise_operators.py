@@ -22,6 +22,9 @@ each_operator = pytest.mark.parametrize("which", EVERY, ids=lambda which: which.
 ONE_WAY = {"gold_removed"}
 """Operators that draw nothing on these scenes: there is one way to do what they do."""
 
+CALLS = {"gold_removed": ("irrelevant_passage",)}
+"""Operators that mark passages with another's name, too: those that the list was filled up with."""
+
 WORDS = st.sampled_from(
     "The Heron 400 draws 12.5 watts since 14 March 2022, said Dr. Anna Müller. | --- | ``` # - [a](b) \n\n \r\n “x” "
     "'y' 日本語 שלום e\u0301 \u200b &amp; <b> \ud83d".split(" ")
@@ -159,15 +162,15 @@ def _check_passage(which: Operator, run: Run) -> None:
 
 
 def _check_scene(which: Operator, run: Run) -> None:
-    """Passages without a mark are the originals; those with one name the operator; none got lost."""
+    """Passages that are not the originals are marked with the operator's name and kind; none got lost."""
     known = {each.id: each for each in all_passages(run.before)}
     here = [*run.after.passages, *run.after.removed]
     assert len({each.id for each in run.after.passages}) == len(run.after.passages)
     assert {each.id for each in run.before.passages} <= {each.id for each in here}
-    marked = [each for each in here if each.damage and each.damage[-1].operator == which.name]
-    assert marked
-    assert all(each == known[each.id] for each in here if each not in marked)
-    assert all(each.damage[-1].kind == which.kind for each in marked)
+    marked = [each for each in here if each != known.get(each.id)]
+    names = {each.damage[-1].operator for each in marked}
+    assert which.name in names <= {which.name, *CALLS.get(which.name, ())}
+    assert all(each.damage[-1].kind == operator(each.damage[-1].operator).kind for each in marked)
     for each in marked:
         original = known.get(each.id) or known.get(each.damage[-1].note.get("id", ""))
         if original is not None:

@@ -1,7 +1,7 @@
 """Signs that a wrong encoding garbled or lost; pure, knows no file and no repair.
 
-What `mojibake` makes, a repairing reader can undo: it leaves out single signs whose garbled form looks like proper
-text ("å" read as "Ã¥"), which neither a reader nor a detector would take for damage.
+What `mojibake` makes, a repairing reader can undo: it leaves out stretches whose garbled form could be proper text
+("å" read as "Ã¥"), which no detector takes for damage.
 """
 
 from __future__ import annotations
@@ -16,17 +16,23 @@ from llama_index_hybridmem.noise.operators.registry import of_text
 FEW = 5
 """With fewer stretches of non-ASCII signs, ASCII quotes and dashes are first made the typographic ones."""
 
-_STRETCH = re.compile("[^\x00-\x7f]+")
+_STRETCH = re.compile("[^\x00-\x7f]+(?: [^\x00-\x7f]+)*")
+"""Neighbours are garbled together: a repairing reader takes the blank between them for a byte of the second."""
+
 _SIGN = re.compile("[^\x00-\x7f]")
 _TELLING = (
     "\u00a0-\u00a4\u00a6-\u00c1\u00c4\u00c6-\u00cb\u00cd\u00cf-\u00d1\u00d3-\u00e4\u00e6-\u00ff"  # Western European
-    "\u0390\u0391-\u03a4\u03a6-\u03bf\u0401\u0410\u0411\u0413-\u0424\u0426-\u043f\u0446-\u0449\u044f"
-    "\u0905-\u0939\u0e01-\u0e4f\u2010-\u205e\u2190-\u22ff\U0001f600-\U0001f63f"
+    "\u0391\u0393-\u03a4\u03a6-\u03bf\u03c1\u03c3\u03c6-\u03c9\u03cd"  # Greek
+    "\u0401\u0406-\u040b\u040f-\u0411\u0413-\u0424\u0426-\u043f\u0441\u0443\u0446-\u0449\u044d\u044f"  # Cyrillic
+    "\u0905-\u0939\u0e01-\u0e4f\u3000-\u307f"  # Devanagari, Thai, Hiragana
+    "\u2010-\u205e\u20ac\u2190-\u22bf\U0001f600-\U0001f63f"  # typographic signs, arrows, mathematics, faces
 )
 """Signs whose garbled form is no text even alone, by ftfy 6.3: the tests garble and repair each of them."""
 
-_GARBLED = re.compile(f"[^\x00-\x7f\ud800-\udfff]*[{_TELLING}][^\x00-\x7f\ud800-\udfff]*")
-_TYPOGRAPHIC = re.compile(r"(?<=\w)'(?=\w)|\"(?=\w)|(?<=[\w.,!?])\"|(?<=[^\s|] )-(?= [^\s|])")
+_ANY = "[ \x80-\ud7ff\ue000-\U0010ffff]*"
+_GARBLED = re.compile(f"{_ANY}(?:[{_TELLING}]|[\u0370-\ud7ff\ue000-\uffff]{{5}}){_ANY}")
+
+_TYPOGRAPHIC = re.compile(r"(?<=\w)'(?=\w)|(?<![^\x00-\x7f] )\"(?=\w)|(?<=[\w.,!?])\"|(?<=[!-{}~] )-(?= [^\s|])")
 _CP1252 = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0xA0)}
 _LOST = ("\ufffd", "\ufffd", "?", "")
 
@@ -35,8 +41,8 @@ _LOST = ("\ufffd", "\ufffd", "?", "")
 def mojibake(text: str, severity: float, draw: Random) -> list[Edit]:
     """Reads UTF-8 as Windows-1252 or Latin-1 in places; severity 1 does so in all that have signs beyond ASCII.
 
-    A place is a stretch of such signs. Where there are fewer than `FEW`, apostrophes, quotation marks and dashes in
-    ASCII are places, too: they come as the typographic ones would.
+    A place is a stretch of such signs, over single blanks. Where there are fewer than `FEW`, apostrophes, quotation
+    marks and dashes in ASCII are places, too: they come as the typographic ones would.
     """
     places = [(*match.span(), match.group()) for match in _STRETCH.finditer(text) if _GARBLED.fullmatch(match.group())]
     if len(places) < FEW:
