@@ -114,6 +114,7 @@ def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 def _tell(found: NoiseProfile, as_json: bool) -> None:
+    from ..noise.kinds import LIST_KINDS
     from . import screen
 
     if as_json:
@@ -126,6 +127,9 @@ def _tell(found: NoiseProfile, as_json: bool) -> None:
         page.print()
     page.print(_profile_view(found))
     page.print()
+    of_queries = [kind for kind in found.kinds if kind in LIST_KINDS]
+    if of_queries:
+        page.print(f"Shares are of passages; of {' and '.join(sorted(of_queries))}, of queries.", style="dim")
     page.print(f"{found.source[:1].upper()}{found.source[1:]}.", style="dim", markup=False)
     if found.together:
         pairs = sorted(found.together.items(), key=lambda item: -abs(item[1]))[:5]
@@ -136,20 +140,15 @@ def _tell(found: NoiseProfile, as_json: bool) -> None:
 def _profile_view(found: NoiseProfile) -> Table:
     from rich.table import Table
 
-    from ..noise.kinds import LIST_KINDS
-
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("kind", "of", "share", "95 % interval", "found", "severity", "mostly"):
-        table.add_column(
-            name, justify="left" if name in ("kind", "of", "mostly") else "right", no_wrap=name != "mostly"
-        )
-    for kind, each in sorted(found.kinds.items(), key=lambda item: -item[1].rate):
+    for name in ("kind", "share %", "95 % interval", "found %", "severity", "mostly"):
+        table.add_column(name, justify="left" if name in ("kind", "mostly") else "right", no_wrap=name != "mostly")
+    for kind, each in sorted(found.kinds.items(), key=lambda item: (-item[1].rate, item[0])):
         table.add_row(
             kind,
-            "queries" if kind in LIST_KINDS else "passages",
-            _percent(each.rate),
-            f"{_percent(each.low)} to {_percent(each.high)}",
-            "–" if each.seen is None else _percent(each.seen),
+            f"{100 * each.rate:.1f}",
+            f"{100 * each.low:.1f} to {100 * each.high:.1f}",
+            "–" if each.seen is None else f"{100 * each.seen:.1f}",
             "–" if each.seen == 0 else f"{each.severity[2]:.2f}",
             max(each.operators, key=lambda name: each.operators[name]) if each.operators else "–",
         )
