@@ -32,7 +32,10 @@ _TELLING = (
 _ANY = "[ \x80-\ud7ff\ue000-\U0010ffff]*"
 _GARBLED = re.compile(f"{_ANY}(?:[{_TELLING}]|[\u0370-\ud7ff\ue000-\uffff]{{5}}){_ANY}")
 
-_TYPOGRAPHIC = re.compile(r"(?<=\w)'(?=\w)|(?<![^\x00-\x7f] )\"(?=\w)|(?<=[\w.,!?])\"|(?<=[!-{}~] )-(?= [^\s|])")
+# The sign first, what must stand before it after it: so that a search skips to the next such sign.
+_TYPOGRAPHIC = re.compile(
+    r"'(?<=\w')(?=\w)|\"(?<![^\x00-\x7f] \")(?=\w)|\"(?<=[\w.,!?]\")|-(?<=[!-{}~] -)(?= [^\s|])",
+)
 _CP1252 = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0xA0)}
 _LOST = ("\ufffd", "\ufffd", "?", "")
 

@@ -210,7 +210,8 @@ def ocr(text: str, severity: float, draw: Random) -> list[Edit]:
         put, cost = puts[int(random() * len(puts))]
         edits.append(Edit(at, at + len(was), put))
         due = (due if due > at - _SLACK else at - _SLACK) - cost * log(1 - random()) * mean_gap
-        at = max(at + len(was), int(due))
+        at += len(was)
+        at = int(due) if due > at else at
     return edits or _one_error(text, draw)
 
 
