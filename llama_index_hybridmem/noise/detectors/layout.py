@@ -25,10 +25,9 @@ _BREAK = re.compile(r"\n[ \t\r]*(\n\s*)?(?=[a-zß-ÿ])")
 _JOINED = re.compile(r"[.,;!?](?:(?<=[a-z]{2}[.!?])[A-Z][a-z]+ |(?<=[a-z]{3}[,;])[a-z]{2,}[ .])")
 _LONG = 24
 _LONGER_WORD = re.compile(rf"\b[a-z]{{{_LONG},}}\b")
-_GLUED = frozenset(
-    "ofthe inthe tothe onthe andthe forthe fromthe bythe withthe atthe thatthe isthe wasthe arethe asthe ofa ina isa "
-    "asa wasa witha fora itis itwas ithas hasbeen havebeen canbe tobe andis thatis whichis thesame suchas aswell "
-    "sothat inorder inthis ofthis forthis ofits inits theyare thereis thereare didnot doesnot isnot".split()
+_GLUED = tuple(
+    f" {words} "
+    for words in "ofthe inthe tothe onthe andthe forthe bythe atthe isthe ofa ina isa asa tobe itis".split()
 )
 """Common neighbours with the blank between them lost, none of them a word itself; English only."""
 
@@ -39,41 +38,28 @@ _AND = "and or to und oder bis et ou y e o en of nor but as in plus than y/o and
 _IN_LINE = re.compile(rf"[^\W\d_]{{2}}(- )(?!(?:{'|'.join(_AND)})\b)[a-zß-ÿ]{{2}}")
 _LONG_WORDS = 0.4  # share of English words with six letters or more, which can be hyphenated
 
-_FURNITURE = (
-    "skip to content",
-    "skip to main",
-    "skip to navigation",
-    "jump to navigation",
-    "jump to search",
-    "back to top",
-    "accept all",
-    "we use cookies",
-    "uses cookies",
-    "use of cookies",
-    "cookie policy",
-    "cookie settings",
-    "cookie preferences",
-    "all rights reserved",
-    "intentionally left blank",
-    "our newsletter",
-    "[edit]",
-    "[ edit ]",
-    "[hide]",
-    "[edit | edit source]",
-    "share this page",
-    "share this article",
-    "share on facebook",
-    "previous | next",
-    "« previous",
-    "next »",
-    "do not distribute",
-    "printer-friendly",
-    "internal use only",
-    "add to cart",
-    "you are here:",
-    "view all posts",
-)
-"""What menus, banners, heads and feet of pages say, in small letters."""
+_FURNITURE = {
+    "cookie": ("we use cookies", "uses cookies", "use of cookies", "cookie policy", "cookie settings", "all cookies"),
+    "edit": ("[edit]", "[ edit ]", "[edit | edit source]"),
+    "share ": ("share this page", "share this article", "share on facebook"),
+    "skip to ": ("skip to content", "skip to main", "skip to navigation"),
+    "jump to ": ("jump to navigation", "jump to search"),
+    "previous": ("previous | next", "« previous"),
+    "back to top": ("back to top",),
+    "rights reserved": ("all rights reserved",),
+    "intentionally": ("intentionally left blank",),
+    "newsletter": ("our newsletter",),
+    "distribut": ("do not distribute",),
+    "printer-": ("printer-friendly",),
+    "accept all": ("accept all",),
+    "internal use": ("internal use only",),
+    "add to cart": ("add to cart",),
+    "you are here": ("you are here:",),
+    "view all ": ("view all posts",),
+    "hide]": ("[hide]",),
+    " »": ("next »",),
+}
+"""What menus, banners, heads and feet of pages say, in small letters, each by a part without which it is not there."""
 
 _SHAPED = (  # a sign without which the pattern need not be tried, and the pattern
     ("page ", re.compile(r"(?i)\bpage \d{1,4} (?:of|/) \d{1,4}\b")),
@@ -153,9 +139,9 @@ def _wide(text: str) -> Iterator[Span]:
 
 def _narrow(text: str, pieces: list[str]) -> Iterator[Span]:
     yield from (match.span() for match in _JOINED.finditer(text))
-    glued = _GLUED.intersection(pieces)
-    if glued:
-        yield from (match.span() for match in re.finditer(rf"\b(?:{'|'.join(sorted(glued))})\b", text))
+    for words in _GLUED:
+        if (at := text.find(words)) >= 0:
+            yield at + 1, at + len(words) - 1
     if max(map(len, pieces), default=0) >= _LONG:
         yield from (match.span() for match in _LONGER_WORD.finditer(text))
 
@@ -163,9 +149,9 @@ def _narrow(text: str, pieces: list[str]) -> Iterator[Span]:
 def _furniture(text: str) -> Iterator[Span]:
     small = text.lower()
     if len(small) == len(text):  # else places differ: few signs have longer small forms, none of them in these words
-        for words in _FURNITURE:
-            if (at := small.find(words)) >= 0:
-                yield at, at + len(words)
+        for part, pieces in _FURNITURE.items():
+            if part in small:
+                yield from ((at, at + len(words)) for words in pieces if (at := small.find(words)) >= 0)
     for sign, pattern in _SHAPED:
         if sign in small:
             yield from (match.span() for match in pattern.finditer(text))

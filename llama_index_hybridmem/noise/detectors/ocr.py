@@ -72,11 +72,12 @@ def _misread() -> frozenset[str]:
             for size in (1, 2):
                 for put in _SHAPES.get(word[at : at + size], "").split():
                     found.add(word[:at] + put + word[at + size :])
-    return frozenset(found - _WORDS - set(_COMMON))
+    small = found - _WORDS - set(_COMMON)
+    return frozenset(small | {each.capitalize() for each in small if each[0].isalpha()})
 
 
 _MISREAD = _misread()
-_APART = {ord(sign): " " for sign in "\t\r\n.,;:!?\"'()[]{}“”‘’…–—-/*`<>=#&"}
+_MARKS = ".,;:!?\"'()[]{}“”‘’…–—-/*`<>=#&"
 _NEVER = " tbe| tbi| tbo| vv|vva|vvi|vvo|vvh|nq |iug |tioh |rnent ".split("|")
 """Letters that do not meet in words of English, and hardly in others; blanks are ends of words."""
 
@@ -96,10 +97,10 @@ _UNIT = re.compile(
 def misread(passage: Passage, scene: Scene) -> Finding | None:
     """Misread common words, figures in words, letters in numbers; severity: the estimated CER, 1 for 15 %."""
     text = passage.text
-    flat = f" {text.translate(_APART)} "
-    pieces = flat.split()
-    common = _common(flat, pieces)
-    found = [*common, *_odd(flat, pieces)]
+    pieces = text.split()
+    found = _common(pieces)
+    common = bool(found)
+    found += _odd(text, pieces)
     if not found or (len(found) == 1 and not common and len(pieces) > _SHORT):
         return None
     rate = len(found) / (_SEEN * max(len(text), 1))
@@ -108,22 +109,22 @@ def misread(passage: Passage, scene: Scene) -> Finding | None:
     return Finding("ocr", "ocr", min(rate / WORST_CER, 1.0), spans[:_SHOWN])
 
 
-def _common(flat: str, pieces: list[str]) -> list[str]:
+def _common(pieces: list[str]) -> list[str]:
     """Common words that were misread, if the text is English at all."""
-    small = set(flat.lower().split())
-    if _MISREAD.isdisjoint(small) or (len(pieces) > _SHORT and _ENGLISH.isdisjoint(small)):
+    bare = [each.strip(_MARKS) for each in pieces]
+    if _MISREAD.isdisjoint(bare) or (len(pieces) > _SHORT and _ENGLISH.isdisjoint(pieces)):
         return []
-    return [each for each in pieces if each.lower() in _MISREAD and not each.isupper()]
+    return [each for each in bare if each in _MISREAD]
 
 
-def _odd(flat: str, pieces: list[str]) -> Iterator[str]:
+def _odd(text: str, pieces: list[str]) -> Iterator[str]:
     for letters in _NEVER:
-        if letters in flat:
-            yield from [letters.strip()] * flat.count(letters)
+        if letters in text:
+            yield from [letters.strip()] * text.count(letters)
     for each in pieces:
-        if not each.isalpha() and not each.isdigit() and _mixes(each):
+        if not each.isalpha() and _mixes(each.strip(_MARKS)):
             yield each
 
 
 def _mixes(piece: str) -> bool:
-    return _MIXED.fullmatch(piece) is not None and not _UNIT.fullmatch(piece) and piece.lower() not in _MISREAD
+    return _MIXED.fullmatch(piece) is not None and not _UNIT.fullmatch(piece) and piece not in _MISREAD
