@@ -10,9 +10,9 @@ from typing import Any
 from llama_index_hybridmem.export.options import ExportOptions
 from llama_index_hybridmem.export.record import Draft
 from llama_index_hybridmem.noise.detectors import catalog as _detectors  # noqa: F401 - registers them
-from llama_index_hybridmem.noise.detectors.measured import errors
 from llama_index_hybridmem.noise.fitting import fitted
-from llama_index_hybridmem.noise.measuring import measure
+from llama_index_hybridmem.noise.kinds import Kind
+from llama_index_hybridmem.noise.measuring import Errors, measure
 from llama_index_hybridmem.noise.mix import Mix
 from llama_index_hybridmem.noise.profile import NoiseProfile
 from llama_index_hybridmem.noise.scene import World
@@ -21,7 +21,13 @@ LOOKED_AT = 100
 """Drafts whose passages tell how noisy retrieved text is as it is: 500 at 5 each, which settles a share to 4 points."""
 
 
-def fit_mix(profile: NoiseProfile, options: ExportOptions, drafts: Iterable[Draft], world: World) -> dict[str, Any]:
+def fit_mix(
+    profile: NoiseProfile,
+    options: ExportOptions,
+    drafts: Iterable[Draft],
+    world: World,
+    errors: Mapping[Kind, Errors] | None = None,
+) -> dict[str, Any]:
     """Say how often each kind must be made.
 
     Args:
@@ -29,6 +35,7 @@ def fit_mix(profile: NoiseProfile, options: ExportOptions, drafts: Iterable[Draf
         options: ``strength``, ``fitted`` and ``top_k`` are used.
         drafts: the first `LOOKED_AT` are looked at.
         world: what operators draw from.
+        errors: how reliable each kind's detectors are; None: what they find is taken as it is.
 
     Returns:
         ``rates`` (kind to chance), ``natural`` (kind to the share that has it as it was retrieved) and ``applicable``
@@ -38,7 +45,7 @@ def fit_mix(profile: NoiseProfile, options: ExportOptions, drafts: Iterable[Draf
     if not options.fitted or not target.recipes:
         return {"rates": _rounded({kind: each.rate for kind, each in target.recipes.items()})}
     scenes = [_scene(each, options.top_k) for each in islice(drafts, LOOKED_AT)]
-    fit = fitted(target, measure(scenes, errors()), scenes, world)
+    fit = fitted(target, measure(scenes, errors), scenes, world)
     rates = {kind: each.rate for kind, each in fit.mix.recipes.items()}
     return {"rates": _rounded(rates), "natural": _rounded(fit.natural), "applicable": _rounded(fit.applicable)}
 
