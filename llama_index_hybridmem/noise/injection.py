@@ -82,7 +82,7 @@ def _happens(mix: Mix, kind: Kind, draw: Random) -> bool:
 
 
 def _list_damage(scene: Scene, mix: Mix, draw: Random, key: str, world: World) -> Scene:
-    length = len(scene.passages)
+    before, length = scene, len(scene.passages)
     for kind in mix.of_lists:
         recipe = mix.recipes[kind]
         if kind in LIST_KINDS:
@@ -95,16 +95,17 @@ def _list_damage(scene: Scene, mix: Mix, draw: Random, key: str, world: World) -
             if which.scope == "scene" and wanted[which.name]:
                 share = min(1.0, wanted[which.name] / max(len(scene.passages), 1))
                 scene = damage(scene, which, share, f"{key}/{which.name}", world)
-    return _shortened(scene, length)
+    return _shortened(scene, before)
 
 
-def _shortened(scene: Scene, length: int) -> Scene:
-    """As long as it was: what was added takes the places of the last ones that neither answer nor were added."""
+def _shortened(scene: Scene, before: Scene) -> Scene:
+    """As long as before: what was added takes the places of the last ones that neither answer nor were added."""
+    there = {each.id for each in before.passages}
     kept = list(scene.passages)
     for at in range(len(kept) - 1, -1, -1):
-        if len(kept) <= length:
+        if len(kept) <= len(before.passages):
             break
-        if not kept[at].damage and not scene.is_gold(kept[at]):
+        if kept[at].id in there and not scene.is_gold(kept[at]):
             del kept[at]
     return scene if len(kept) == len(scene.passages) else scene.with_passages(kept)
 

@@ -1,0 +1,213 @@
+"""Noise injected into scenes: labels follow from what is left, rates are met, the same key gives the same damage."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.noise.fitting import fitted
+from llama_index_hybridmem.noise.injection import inject
+from llama_index_hybridmem.noise.kinds import KINDS
+from llama_index_hybridmem.noise.mix import FALSE, Mix
+from llama_index_hybridmem.noise.operators import catalog
+from llama_index_hybridmem.noise.profile import KindRate, NoiseProfile
+from llama_index_hybridmem.noise.scene import Passage, Scene, World
+from llama_index_hybridmem.noise.support import evidence, quoted, support
+
+TEXTS = {
+    "founding": "Aldgate Cells was founded in 1987 in Norwich by Mira Voss. The company makes ferroelectric memory "
+    "for meters. Its first plant opened two years later, and a second followed in Leeds.",
+    "product": "The AC-40 chip keeps its content for 15 years at 85 degrees. Engineers chose it because it writes in "
+    "120 ns and draws little current. It replaced an older part with a battery.",
+    "people": "Mira Voss studied physics before she led the firm. She gave the chair to Tomas Lind in 2004. Both still "
+    "hold patents on thin films, and neither sits on the board any more.",
+    "market": "Meters and rail cards are the main buyers. Sales grew by 12% a year until 2019, when a large customer "
+    "left. The firm answered with a cheaper line and longer contracts.",
+    "factory": "The plant in Leeds runs three shifts. It makes 4,000 wafers a month and plans 5,500. A fire in spring "
+    "closed one hall for six weeks, which cost about 3 million pounds.",
+}
+ELSEWHERE = tuple(
+    Passage(
+        f"far-{n}", f"Bridge number {n} in the valley carries goods trains over the river and needs paint.", {}, "x"
+    )
+    for n in range(20)
+)
+WORLD = World(ELSEWHERE)
+EVERYTHING = NoiseProfile({kind: KindRate(0.25, 0.2, 0.3) for kind in KINDS})
+
+
+def scene(gold: bool = True) -> Scene:
+    """Five passages of one company, the first of which says when it was founded."""
+    passages = tuple(
+        Passage(name, text, {"title": "Aldgate Cells", "date": "2021-03-04"}, f"doc-{name}", 0.9 - 0.1 * n)
+        for n, (name, text) in enumerate(TEXTS.items())
+    )
+    near = (
+        Passage("near", "Aldgate Tools was founded in 1912 in York by Ann Hurst.", {"title": "Aldgate Tools"}, "t"),
+    )
+    known = Scene("In which year was Aldgate Cells founded?", passages, near, frozenset({"founding"}), "1987")
+    return known if gold else replace(known, gold=frozenset(), answer=None)
+
+
+@pytest.mark.parametrize("want", [None, "answerable", "unanswerable"])
+@given(key=st.text(max_size=8))
+def test_a_label_tells_the_truth(want: str | None, key: str) -> None:
+    """Answerable: the answer stands in a gold passage that says nothing false. Else it stands nowhere at all."""
+    done = inject(scene(), Mix.of(EVERYTHING), key, WORLD, want)
+    texts = {each.id: each for each in done.scene.passages}
+    if done.answerable:
+        assert done.support
+        for id_, words in done.support:
+            assert words in texts[id_].text
+            assert not texts[id_].has(*FALSE)
+    else:
+        assert done.support == ()
+        assert all(quoted("1987", each.text) is None for each in done.scene.passages)
+    if want is not None:
+        assert done.answerable is (want == "answerable")
+
+
+@given(key=st.text(max_size=8))
+def test_no_false_copy_without_the_truth(key: str) -> None:
+    """Where the answer has gone, no stale, conflicting or fictitious version of a gold passage is left in its place."""
+    done = inject(scene(), Mix.of(EVERYTHING), key, WORLD)
+    if not done.answerable:
+        copies = [each for each in done.scene.passages if each.has(*FALSE)]
+        assert all(each.note.get("id") != "founding" for copy in copies for each in copy.damage)
+
+
+@given(key=st.text(max_size=8))
+def test_the_same_key_gives_the_same_damage(key: str) -> None:
+    """The key alone decides, and the scene that was handed in stays as it was."""
+    before = scene()
+    first = inject(before, Mix.of(EVERYTHING), key, WORLD)
+    assert before == scene()
+    assert inject(scene(), Mix.of(EVERYTHING), key, WORLD) == first
+
+
+@given(key=st.text(max_size=8))
+def test_a_scene_keeps_its_length(key: str) -> None:
+    """What is added takes places at the end; only gold passages, and what was added itself, are not pushed out."""
+    done = inject(scene(), Mix.of(EVERYTHING).without(["gold_removed"]), key, WORLD, "answerable")
+    added = [each for each in done.scene.passages if each.id not in TEXTS]
+    assert len(done.scene.passages) <= max(5, 1 + len(added))
+    assert "founding" in {each.id for each in done.scene.passages}
+
+
+def test_without_gold_no_label_is_given() -> None:
+    """Live, nobody knows the answer: the damage is made all the same, and answerable stays None."""
+    done = [inject(scene(gold=False), Mix.of(EVERYTHING), str(n), WORLD) for n in range(30)]
+    assert {each.answerable for each in done} == {None}
+    assert sum(each.scene != scene(gold=False) for each in done) > 20
+
+
+def test_a_question_without_gold_in_what_was_retrieved_is_unanswerable() -> None:
+    """The answer is known, but the retriever found nothing that holds it: a real failure, labelled as one."""
+    lost = replace(scene(), gold=frozenset(), passages=scene().passages[1:])
+    assert inject(lost, Mix.of(EVERYTHING), "k", WORLD).answerable is False
+
+
+def test_rates_are_met() -> None:
+    """Over many scenes each kind occurs about as often as the mix says."""
+    mix = Mix.at({"truncate_tail": 0.3, "ocr": 0.1, "hard_distractor": 0.15, "gold_removed": 0.2}, severity=0.3)
+    done = [inject(scene(), mix, str(n), WORLD) for n in range(600)]
+    seen = Counter(kind for each in done for p in each.scene.passages for kind in {d.kind for d in p.damage})
+    passages = sum(len(each.scene.passages) for each in done)
+    assert seen["truncation"] / passages == pytest.approx(0.3, abs=0.05)
+    assert seen["ocr"] / passages == pytest.approx(0.1, abs=0.03)
+    removed = sum(any(d.kind == "gold_removed" for p in each.scene.removed for d in p.damage) for each in done)
+    assert removed / 600 > 0.15  # more where a cut took the answer with it
+
+
+def test_kinds_that_come_together_come_together() -> None:
+    """A correlation in the profile is one in the passages."""
+    kinds = {kind: KindRate(0.3, 0.3, 0.3) for kind in ("truncation", "ocr")}
+    texts = tuple(Passage(f"p{n}", TEXTS["market"], {}, f"d{n}") for n in range(5))
+
+    def phi(profile: NoiseProfile) -> float:
+        mix = Mix.of(profile, operators=["truncate_tail", "ocr"])
+        passages = [each for n in range(300) for each in inject(Scene("Who buys?", texts), mix, str(n)).scene.passages]
+        both = sum(each.has("ocr") and each.has("truncation") for each in passages) / len(passages)
+        shares = [sum(each.has(kind) for each in passages) / len(passages) for kind in ("ocr", "truncation")]
+        return (both - shares[0] * shares[1]) / (shares[0] * (1 - shares[0]) * shares[1] * (1 - shares[1])) ** 0.5
+
+    assert abs(phi(NoiseProfile(kinds))) < 0.1
+    assert phi(NoiseProfile(kinds, {"ocr|truncation": 0.6})) == pytest.approx(0.6, abs=0.12)
+
+
+def test_a_gold_passage_is_never_made_to_lie() -> None:
+    """A false value in the only support would make a label that no reader could explain."""
+    mix = Mix.at({"counterfactual": 1.0}, severity=1.0)
+    for n in range(20):
+        done = inject(scene(), mix, str(n), WORLD)
+        assert done.answerable
+        gold = next(each for each in done.scene.passages if each.id == "founding")
+        assert gold.text == TEXTS["founding"]
+
+
+def test_a_cut_before_the_answer_is_relabelled() -> None:
+    """What matters is whether the answer can still be read, not whether its passage is still there."""
+    mix = Mix.at({"truncate_head": 1.0}, severity=1.0)
+    labels = Counter(inject(scene(), mix, str(n), WORLD).answerable for n in range(40))
+    assert labels[False] > 30
+    assert inject(scene(), mix, "k", WORLD, "answerable").answerable
+
+
+def test_evidence_is_the_answer_or_else_the_closest_sentence() -> None:
+    """An answer in the source's words must stand there; one in others is held to the sentence that it comes from."""
+    assert evidence(scene()) == ("1987",)
+    free = replace(scene(), answer="It has existed since the late eighties, founded in Norwich")
+    assert evidence(free) == ("Aldgate Cells was founded in 1987 in Norwich by Mira Voss.",)
+    quoted_one = replace(free, quotes=("founded in 1987",))
+    assert evidence(quoted_one) == ("founded in 1987",)
+    assert evidence(replace(scene(), gold=frozenset())) == ()
+
+
+def test_support_needs_to_know_whom_it_speaks_of() -> None:
+    """An answer whose sentence no longer names its subject supports nothing."""
+    before = scene()
+    beheaded = replace(before.passages[0], text="… in 1987.", metadata={})
+    after = before.with_passages([beheaded, *before.passages[1:]])
+    assert support(before, before, ("1987",)) == (("founding", "1987"),)
+    assert support(before, after, ("1987",)) == ()
+
+
+def test_fitting_adds_only_what_is_missing() -> None:
+    """Passages that are cut already are cut no more than the profile asks for; what rarely applies is tried oftener."""
+    profile = NoiseProfile({"truncation": KindRate(0.4, 0.4, 0.4), "html": KindRate(0.3, 0.3, 0.3)})
+    natural = NoiseProfile({"truncation": KindRate(0.25, 0.2, 0.3), "html": KindRate(0.5, 0.4, 0.6)})
+    fit = fitted(Mix.of(profile), natural, [scene()] * 20, WORLD)
+    assert fit.mix.recipes["truncation"].rate == pytest.approx(0.15 / 0.75 / fit.applicable["truncation"])
+    assert "html" not in fit.mix.recipes
+    plain = [Scene("q", (Passage("a", "No table here."), Passage("b", "| a | b |\n| --- | --- |\n| 1 | 2 |\n")))] * 20
+    rare = fitted(Mix.of(NoiseProfile({"markdown": KindRate(0.2, 0.2, 0.2)})), NoiseProfile({}), plain)
+    assert rare.applicable["markdown"] == pytest.approx(0.5)
+    assert rare.mix.recipes["markdown"].rate == pytest.approx(0.4)
+
+
+def test_what_a_mix_refuses() -> None:
+    """Unknown names and figures out of range are named."""
+    with pytest.raises(ConfigurationError, match="no noise operator 'smudge'"):
+        Mix.at({"smudge": 0.1})
+    with pytest.raises(ConfigurationError, match="ocr: a rate is a chance"):
+        Mix.at({"ocr": 1.5})
+    with pytest.raises(ConfigurationError, match="severity lies between"):
+        Mix.at({"ocr": 0.5}, severity=2)
+    with pytest.raises(ConfigurationError, match="'smudge' is no kind of noise"):
+        Mix.of(EVERYTHING, without=["smudge"])
+    with pytest.raises(ConfigurationError, match="ocr makes ocr noise, not html"):
+        Mix.of(NoiseProfile({"html": KindRate(0.1, 0, 1, operators={"ocr": 1.0})}))
+
+
+@given(seed=st.integers())
+def test_every_operator_of_a_kind_has_its_turn(seed: int) -> None:
+    """The order in which operators are tried holds each of them once, the likeliest first most often."""
+    recipe = Mix.of(EVERYTHING).recipes["markdown"]
+    names = [each.name for each in recipe.draw_operators(Random(seed))]
+    assert sorted(names) == [each.name for each in catalog.operators("markdown")]
