@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
@@ -189,3 +191,9 @@ def all_passages(*scenes: Scene) -> Iterator[Passage]:
 
 
 EVERY = tuple(operators())
+
+
+def digests() -> str:
+    """Every operator's name and a hash of all that it does, as JSON."""
+    done = {each.name: json.dumps([plain(run.after) for run in runs(each, 1)]) for each in EVERY}
+    return json.dumps({name: hashlib.sha256(text.encode()).hexdigest() for name, text in done.items()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from noise_zoo import EVERY, SCENES, STRANGE, WORLD, Run, all_passages, places, plain, runs, scene_of
+from noise_zoo import EVERY, SCENES, STRANGE, WORLD, Run, all_passages, digests, places, plain, runs, scene_of
 
 from llama_index_hybridmem.noise.operators.registry import Operator, damage, operator
 from llama_index_hybridmem.noise.scene import Damage, Passage, Scene
@@ -82,7 +81,7 @@ def test_the_same_seed_does_the_same_and_another_something_else(which: Operator)
 
 def test_the_same_seed_does_the_same_in_another_process() -> None:
     """Nothing hangs on the process's own hash seed, for any operator."""
-    script = "import test_noise_operators as here; print(here._digests())"
+    script = "import noise_zoo; print(noise_zoo.digests())"
     environment = {**os.environ, "PYTHONHASHSEED": "4711", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -94,7 +93,7 @@ def test_the_same_seed_does_the_same_in_another_process() -> None:
     )
     assert done.returncode == 0, done.stderr
     there = json.loads(done.stdout)
-    here = json.loads(_digests())
+    here = json.loads(digests())
     assert [name for name in here if here[name] != there.get(name)] == []
 
 
@@ -245,12 +244,6 @@ def _damaged_before(scene: Scene) -> Scene:
 def _contents(scene: Scene) -> str:
     """What a reader would see of a scene."""
     return json.dumps([(each.id, each.text, each.metadata) for each in scene.passages], sort_keys=True)
-
-
-def _digests() -> str:
-    """Every operator's name and a hash of all that it does."""
-    done = {each.name: json.dumps([plain(run.after) for run in runs(each, 1)]) for each in EVERY}
-    return json.dumps({name: hashlib.sha256(text.encode()).hexdigest() for name, text in done.items()})
 
 
 def _amount(run: Run) -> float:

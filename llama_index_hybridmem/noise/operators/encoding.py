@@ -16,23 +16,22 @@ from llama_index_hybridmem.noise.operators.registry import of_text
 FEW = 5
 """With fewer stretches of non-ASCII signs, ASCII quotes and dashes are first made the typographic ones."""
 
-_STRETCH = re.compile("[^\x00-\x7f]+(?: [^\x00-\x7f]+)*")
+_STRETCH = re.compile("[\x80-\ud7ff\ue000-\U0010ffff]+(?: [\x80-\ud7ff\ue000-\U0010ffff]+)*")
 """Neighbours are garbled together: a repairing reader takes the blank between them for a byte of the second."""
 
 _SIGN = re.compile("[^\x00-\x7f]")
-_TELLING = (
+_TELLING = re.compile(
+    "["
     "\u00a0-\u00a4\u00a6-\u00c1\u00c4\u00c6-\u00cb\u00cd\u00cf-\u00d1\u00d3-\u00e4\u00e6-\u00ff"  # Western European
     "\u0391\u0393-\u03a4\u03a6-\u03bf\u03c1\u03c3\u03c6-\u03c9\u03cd"  # Greek
     "\u0401\u0406-\u040b\u040f-\u0411\u0413-\u0424\u0426-\u043f\u0441\u0443\u0446-\u0449\u044d\u044f"  # Cyrillic
     "\u0905-\u0939\u0e01-\u0e4f\u3000-\u307f"  # Devanagari, Thai, Hiragana
     "\u2010-\u205e\u20ac\u2190-\u22bf\U0001f600-\U0001f63f"  # typographic signs, arrows, mathematics, faces
+    "]|[\u0370-\ud7ff\ue000-\uffff]{5}"  # several signs together
 )
 """Signs whose garbled form is no text even alone, by ftfy 6.3: the tests garble and repair each of them."""
 
-_ANY = "[ \x80-\ud7ff\ue000-\U0010ffff]*"
-_GARBLED = re.compile(f"{_ANY}(?:[{_TELLING}]|[\u0370-\ud7ff\ue000-\uffff]{{5}}){_ANY}")
-
-# The sign first, what must stand before it after it: so that a search skips to the next such sign.
+# The sign comes first and then what must stand before it, so that a search can skip to the next such sign.
 _TYPOGRAPHIC = re.compile(
     r"'(?<=\w')(?=\w)|\"(?<![^\x00-\x7f] \")(?=\w)|\"(?<=[\w.,!?]\")|-(?<=[!-{}~] -)(?= [^\s|])",
 )
@@ -47,7 +46,7 @@ def mojibake(text: str, severity: float, draw: Random) -> list[Edit]:
     A place is a stretch of such signs, over single blanks. Where there are fewer than `FEW`, apostrophes, quotation
     marks and dashes in ASCII are places, too: they come as the typographic ones would.
     """
-    places = [(*match.span(), match.group()) for match in _STRETCH.finditer(text) if _GARBLED.fullmatch(match.group())]
+    places = [(*match.span(), match.group()) for match in _STRETCH.finditer(text) if _TELLING.search(match.group())]
     if len(places) < FEW:
         places = sorted([*places, *_typographic(text)])
     western = draw.random() < 0.75  # what browsers and most programs on Windows fall back to
