@@ -23,7 +23,7 @@ from llama_index_hybridmem.noise import findings
 from llama_index_hybridmem.noise.defaults import default_profile
 from llama_index_hybridmem.noise.distance import distance
 from llama_index_hybridmem.noise.findings import Finding
-from llama_index_hybridmem.noise.kinds import KINDS, LIST_KINDS
+from llama_index_hybridmem.noise.kinds import KINDS, LIST_KINDS, Kind
 from llama_index_hybridmem.noise.measuring import NEEDS_QUESTION, RESERVOIR, Tally, corrected, measure, wilson
 from llama_index_hybridmem.noise.passages import to_node, to_passage, to_passages
 from llama_index_hybridmem.noise.profile import UNIFORM, KindRate, NoiseProfile
@@ -94,12 +94,13 @@ def test_shares_are_of_passages_and_of_questions() -> None:
 @pytest.mark.usefixtures("detectors")
 def test_kinds_that_nobody_looks_for_are_left_out_and_named() -> None:
     """Absent is not zero: a kind without a detector, or with one that errs too often, has no rate, and is named."""
-    errors = {"encoding": Rates(0.3, 0.85), "truncation": Rates(0.9, 0.95)}
+    errors: dict[Kind, Rates] = {"encoding": Rates(0.3, 0.85), "truncation": Rates(0.9, 0.95)}
     found = measure([scene("GOLD")], errors, source="one")
     assert set(found.kinds) == {"truncation", "duplicate", "gold_removed"}
     assert found.source.startswith("one; not measured: ")
-    assert "html (no detector was asked)" in found.source
-    assert "encoding (detectors err too often, sensitivity 0.30 and specificity 0.85)" in found.source
+    assert "markdown, html, ocr, " in found.source
+    assert "order (no detector), encoding (detectors err" in found.source
+    assert "(detectors err too often, sensitivity 0.30 and specificity 0.85)" in found.source
     assert "corrected for sensitivity 0.90" in found.kinds["truncation"].source
     assert "not corrected" in found.kinds["duplicate"].source
 
@@ -342,7 +343,8 @@ def test_of_a_large_index_a_sample() -> None:
     assert found.passages == 100
     assert found.source.startswith("100 of 400 chunks of an index")
     assert not set(PAIRS) & set(found.kinds)
-    assert "duplicate (no detector was asked)" in found.source
+    assert "duplicate (not looked for)" in found.source
+    assert "gold_removed (takes a question)" in found.source
     assert found.kinds["truncation"].low < 0.5 < found.kinds["truncation"].high
     assert from_index(reversed(nodes), sample=100, errors={}) == found
     assert told[-1] == (100, 100)
@@ -371,6 +373,8 @@ def test_nodes_of_a_docstore() -> None:
     """A docstore is walked over as well as its index."""
     index = VectorStoreIndex([TextNode(id_="n", text="x")], embed_model=MockEmbedding(embed_dim=2))
     assert [each.node_id for each in nodes_of(index)] == [each.node_id for each in nodes_of(index.docstore)] == ["n"]
+    with pytest.raises(ConfigurationError, match="SimpleVectorStore keeps no nodes"):
+        list(nodes_of(index.vector_store))
 
 
 @pytest.mark.usefixtures("detectors")

@@ -126,14 +126,14 @@ class Tally:
             versions: of the detectors.
         """
         kinds: dict[Kind, KindRate] = {}
-        missing: dict[Kind, str] = {}
+        missing: dict[str, list[str]] = {}
         for kind in KINDS:
             known = None if errors is None else errors.get(kind)
             if reason := self._unmeasurable(kind, known):
-                missing[kind] = reason
+                missing.setdefault(reason, []).append(kind)
             else:
                 kinds[kind] = self._rate(kind, known)
-        told = f"not measured: {', '.join(f'{kind} ({why})' for kind, why in missing.items())}" if missing else ""
+        told = ", ".join(f"{', '.join(those)} ({why})" for why, those in missing.items())
         return NoiseProfile(
             kinds,
             self._together(kinds),
@@ -141,7 +141,7 @@ class Tally:
             self.questions,
             dict(self._top_k),
             dict(versions or {}),
-            "; ".join(filter(None, (source, told))),
+            "; ".join(filter(None, (source, told and f"not measured: {told}"))),
         )
 
     def _noted(self, findings: Iterable[Finding], wanted: frozenset[Kind]) -> frozenset[Kind]:
@@ -166,7 +166,9 @@ class Tally:
 
     def _unmeasurable(self, kind: Kind, known: Errors | None) -> str:
         if not self._counts(kind)[1]:
-            return "no detector was asked"
+            if next(detectors(kind), None) is None:
+                return "no detector"
+            return "takes a question" if kind in NEEDS_QUESTION and not self.questions else "not looked for"
         if known is not None and known.sensitivity + known.specificity - 1 < LEAST_YOUDEN:
             return f"detectors err too often, {_told(known)}"
         return ""

@@ -168,21 +168,33 @@ def nodes_of(source: Any) -> Iterator[BaseNode]:
         ConfigurationError: it keeps no nodes that can be walked over.
     """
     graph: Any = getattr(source, "graph_store", None)
-    vectors: Any = getattr(source, "vector_store", None)
-    docstore: Any = getattr(source, "docstore", source)
+    vectors: Any = getattr(source, "vector_store", source)
+    docs: Any = getattr(getattr(source, "docstore", source), "docs", None)
     if hasattr(graph, "document_node_ids") and hasattr(vectors, "get_nodes"):
         ids = (id_ for doc_id in list(graph.documents()) for id_ in graph.document_node_ids(doc_id))
         while page := list(islice(ids, _PAGE)):
-            yield from vectors.get_nodes(page)
-    elif hasattr(docstore, "docs"):
-        yield from docstore.docs.values()
-    elif hasattr(source, "get_nodes"):
-        yield from source.get_nodes()
+            yield from _read(vectors, page)
+    elif docs:
+        yield from docs.values()
+    elif hasattr(vectors, "get_nodes"):
+        yield from _read(vectors, None)
     elif isinstance(source, Iterable):
         for each in source:
             yield _node(each)
     else:
-        raise ConfigurationError(f"{type(source).__name__} keeps no nodes that can be walked over; give the nodes")
+        raise _no_nodes(source)
+
+
+def _read(vectors: Any, ids: list[str] | None) -> Sequence[BaseNode]:
+    try:
+        nodes: Sequence[BaseNode] = vectors.get_nodes(ids)
+    except NotImplementedError as error:
+        raise _no_nodes(vectors) from error
+    return nodes
+
+
+def _no_nodes(source: Any) -> ConfigurationError:
+    return ConfigurationError(f"{type(source).__name__} keeps no nodes that can be walked over; give the nodes")
 
 
 def _node(item: Any) -> BaseNode:
