@@ -160,10 +160,13 @@ def _other_name(value: Value, draw: Random, pool: Sequence[Value]) -> str | None
     if alike:
         return draw.choice(best or alike).text
     words = value.text.split(" ")
+    capital = [at for at, word in enumerate(words) if word[0].isupper()]
     spare = sorted({word for each in pool for word in each.text.split(" ") if word[0].isupper()} - set(words))
-    if len(spare) < len(words):
+    if len(spare) < len(capital):
         return None
-    return " ".join(draw.choice(spare) if word[0].isupper() else word for word in words)
+    for at, word in zip(capital, draw.sample(spare, len(capital)), strict=True):
+        words[at] = word
+    return " ".join(words)
 
 
 def _shape(name: str) -> tuple[int, bool]:

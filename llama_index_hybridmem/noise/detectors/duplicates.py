@@ -26,6 +26,8 @@ Shingles = frozenset[tuple[str, ...]]
 _WORD = re.compile(r"\w+")
 _UNSPACED = 16  # signs per word from which on a text has no blanks between its words
 _FIGURE = re.compile(r"[0-9][0-9.,:]*")
+_TOKEN = re.compile(r"[0-9][0-9.,:]*|\w+")
+_CAPITALS = re.compile(r"\b[A-Z]\w+")
 
 
 @of_scene("duplicates", "duplicate")
@@ -62,18 +64,13 @@ def likeness(one: Shingles, other: Shingles) -> float:
 
 
 def disagree(one: str, other: str) -> bool:
-    """Whether each of two texts has figures, or words in capitals, that the other lacks."""
-    return any(
-        mine - theirs and theirs - mine
-        for mine, theirs in ((_marks(pattern, one), _marks(pattern, other)) for pattern in (_FIGURE, _CAPITALS))
-    )
+    """Whether each of two texts has figures, or each has words in capitals, that the other does not have at all."""
+    return any(_lacking(one, other, pattern) and _lacking(other, one, pattern) for pattern in (_FIGURE, _CAPITALS))
 
 
-_CAPITALS = re.compile(r"(?<=[a-z,] )[A-Z]\w+")
-
-
-def _marks(pattern: re.Pattern[str], text: str) -> set[str]:
-    return {found.rstrip(".,:").casefold() for found in pattern.findall(text)}
+def _lacking(text: str, other: str, pattern: re.Pattern[str]) -> bool:
+    has = {word.rstrip(".,:") for word in _TOKEN.findall(other.casefold())}
+    return any(found.rstrip(".,:").casefold() not in has for found in pattern.findall(text))
 
 
 def _plain(text: str) -> str:

@@ -1,6 +1,6 @@
 """Finds older versions beside newer ones, and passages that tell the same with other values; pure, knows no operator.
 
-Both look for two passages about one thing. Which of two disagreeing ones is wrong no text tells: the finding goes to the
+Both look for two passages about one thing. Which of two that disagree is wrong no text tells: the finding goes to the
 one that calls itself less trustworthy, else to the later.
 """
 
@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from llama_index_hybridmem.noise.detectors.duplicates import likeness, pairs, shingles
+from llama_index_hybridmem.noise.detectors.duplicates import SAME, disagree, likeness, pairs, shingles
 from llama_index_hybridmem.noise.findings import Finding, of_scene
 from llama_index_hybridmem.noise.scene import DATE_FIELDS, SOURCE_FIELDS, TITLE, VERSION_FIELDS, Passage, Scene
 from llama_index_hybridmem.noise.values import moment
 
 ALIKE = 0.4
-"""Share of common runs of words (see `duplicates`) from which on two texts tell the same thing: each changed value takes
-three runs with it."""
+"""Share of common runs of words (see `duplicates`) from which on two texts tell the same thing: each changed value
+takes three runs with it."""
 RELATED = 0.15
 """The same for two passages of one title: another article of a series has less in common."""
 FEWEST_WORDS = 6
@@ -26,7 +26,7 @@ FEWEST_WORDS = 6
 
 _SENTENCE_GAP = re.compile(r"(?<=[.!?])\s+|\n+")
 _FIGURE = r"[$€£]?[0-9][0-9.,:/-]*[0-9%]|[$€£]?[0-9]%?"
-_VALUE = re.compile(rf"{_FIGURE}|(?<=[^.!?] )[A-ZÀ-ÖØ-Þ][\w'’-]*(?: (?:of |the |de )?[A-ZÀ-ÖØ-Þ][\w'’-]*)*")
+_VALUE = re.compile(rf"{_FIGURE}|(?:(?<=[^.!?] )|\A)[A-ZÀ-ÖØ-Þ][\w'’-]*(?: (?:of |the |de )?[A-ZÀ-ÖØ-Þ][\w'’-]*)*")
 _AS_OF = re.compile(r"\bas of\b", re.IGNORECASE)
 _DATED = re.compile(r"\b(?:as of|last (?:updated|modified|reviewed)|updated|effective)\b.{0,40}", re.IGNORECASE)
 _DOUBTFUL = re.compile(
@@ -68,6 +68,11 @@ def conflicting_values(scene: Scene) -> Iterator[tuple[str | None, Finding]]:
                     wrong, right = (earlier, passage) if _is_doubtful(earlier) else (passage, earlier)
                     found.setdefault(wrong.id, _finding("conflict", "conflicting_source", wrong, right))
             known.append((passage, sentence))
+    for one, other in pairs(scene):
+        earlier, passage = scene.passages[one], scene.passages[other]
+        if _tell_the_same(earlier, passage) and disagree(earlier.text, passage.text):
+            wrong, right = (earlier, passage) if _is_doubtful(earlier) else (passage, earlier)
+            found.setdefault(wrong.id, _finding("conflict", "conflicting_source", wrong, right))
     yield from found.items()
 
 
@@ -147,6 +152,14 @@ def _contradict(one: Passage, told: str, other: Passage, sentence: str) -> bool:
     return 2 * same >= len(first) and _are_about_one(one, other)
 
 
+def _tell_the_same(one: Passage, other: Passage) -> bool:
+    """Whether two passages are near copies, one of a source that calls itself doubtful, and none is older."""
+    if not (_is_doubtful(one) or _is_doubtful(other)):
+        return False  # without that sign, near copies with other names are mostly two true things of a kind
+    alike = likeness(shingles(one.text), shingles(other.text)) >= SAME
+    return alike and _are_about_one(one, other) and _older(one, other) is None
+
+
 def _are_about_one(one: Passage, other: Passage) -> bool:
     if one.title and other.title:
         mine, theirs = one.title.casefold(), other.title.casefold()
@@ -159,7 +172,9 @@ def _repeats(sentence: str, passage: Passage) -> bool:
 
 
 def _names(sentence: str) -> list[str]:
-    return [found for found in _VALUE.findall(sentence) if found[:1].isalpha()]
+    """What a sentence names; a lone word that opens it may be any."""
+    found = [match for match in _VALUE.finditer(sentence) if match.group()[0].isalpha()]
+    return [match.group() for match in found if match.start() or " " in match.group()]
 
 
 def _is_doubtful(passage: Passage) -> bool:

@@ -22,10 +22,12 @@ class Denial(NamedTuple):
     Attributes:
         edits: of the text, in order.
         put: old value to new one, the first first.
+        title: with the same changes.
     """
 
     edits: list[Edit]
     put: dict[str, str]
+    title: str
 
 
 def denial(
@@ -64,7 +66,8 @@ def denial(
     avoid = (scene.answer or "", scene.question, passage.title, text)
     put = swapped(order, severity, draw, pool, avoid, must=len(must), first=first)
     edits = everywhere(text, found, {**spoken, **put})
-    return Denial(edits, put) if put and not _still_says(scene, text, edits, must) else None
+    title = retitled(passage.title, {**spoken, **put})
+    return Denial(edits, put, title) if put and not _still_says(scene, text, edits, title, must) else None
 
 
 def answering(scene: Scene, text: str) -> tuple[list[Value] | None, list[Value]]:
@@ -142,6 +145,12 @@ def everywhere(text: str, found: Sequence[Value], put: Mapping[str, str]) -> lis
     return sorted(edits)
 
 
+def retitled(title: str, put: Mapping[str, str]) -> str:
+    """A title with the new values at the places of the old ones."""
+    edits = everywhere(title, [], put) if title else []
+    return edited(title, edits)[0]
+
+
 def was_and_now(put: Mapping[str, str]) -> dict[str, str]:
     """The first of the changes, for a damage's note."""
     was, now = next(iter(put.items()))
@@ -187,8 +196,8 @@ def _touched(places: Sequence[tuple[int, int]], found: Sequence[Value]) -> list[
     return [each for each in found if any(each.start < end and start < each.end for start, end in places)]
 
 
-def _still_says(scene: Scene, text: str, edits: Sequence[Edit], must: Sequence[Value]) -> bool:
-    new, _ = edited(text, edits)
+def _still_says(scene: Scene, text: str, edits: Sequence[Edit], title: str, must: Sequence[Value]) -> bool:
+    new = f"{title}\n{edited(text, edits)[0]}"
     if scene.answer and quoted(scene.answer, new):
         return True
     return any(stands(each.text, new) for each in must)

@@ -22,6 +22,7 @@ from llama_index_hybridmem.noise.operators.denial import (
     everywhere,
     figures_of,
     names_of,
+    retitled,
     swapped,
     was_and_now,
 )
@@ -65,11 +66,16 @@ def counterfactual(passage: Passage, severity: float, draw: Random, world: World
     found = figures_of(text)
     if not found or draw.random() < NAMES_SHARE:
         found = names(text) or found
-    order = distinct(found)
+    about = [each for each in distinct(found) if each.type == "name" and stands(each.text, passage.title)]
+    order = [each for each in distinct(found) if each not in about] or about  # it stays about what it is about
     draw.shuffle(order)
     pool = names_of(world, draw) if order and order[0].type == "name" else ()
     put = swapped(order, severity, draw, pool, ("", passage.title, text))
-    return Change(everywhere(text, found, put), note=was_and_now(put)) if put else None
+    if not put:
+        return None
+    title = retitled(passage.title, put)
+    fields = {TITLE: title} if title != passage.title else {}
+    return Change(everywhere(text, found, put), fields, was_and_now(put))
 
 
 @of_scene("stale_version", "stale")
@@ -82,6 +88,8 @@ def stale_version(scene: Scene, severity: float, draw: Random, world: World) -> 
             continue
         fields, cue = _back_dated(passage, seed, own)
         note = {"id": passage.id, **was_and_now(change.put), "cue": cue}
+        if change.title != passage.title:
+            fields[TITLE] = change.title
         copy = _copy(scene, passage, "stale")
         made = mark(copy, "stale_version", severity, seed, note, edits=change.edits, metadata=fields)
         at = scene.passages.index(passage) + own.randint(0, 1)
@@ -100,7 +108,7 @@ def conflicting_source(scene: Scene, severity: float, draw: Random, world: World
         cue = own.choice(CUES)
         note = {"id": passage.id, **was_and_now(change.put), "cue": cue}
         copy = replace(_copy(scene, passage, "conflict"), source=None)
-        fields = _less_trusted(passage, cue)
+        fields = _less_trusted(passage, change.title, cue)
         made = mark(copy, "conflicting_source", severity, seed, note, edits=change.edits, metadata=fields)
         return _inserted(scene, made, own)
     return None
@@ -172,9 +180,9 @@ def _older_field(value: Any, draw: Random) -> Any:
     return None
 
 
-def _less_trusted(passage: Passage, cue: str) -> dict[str, Any]:
+def _less_trusted(passage: Passage, title: str, cue: str) -> dict[str, Any]:
     shown = {name: cue for name in SOURCE_FIELDS if passage.metadata.get(name)} or {SOURCE_FIELDS[0]: cue}
-    return {TITLE: f"{passage.title} ({cue})", **shown} if passage.title else shown
+    return {TITLE: f"{title} ({cue})", **shown} if title else shown
 
 
 def _renaming(scene: Scene, passage: Passage, draw: Random, world: World) -> dict[str, str]:
@@ -200,7 +208,7 @@ def _entity(scene: Scene, passage: Passage) -> Value | None:
     def weight(value: Value) -> tuple[int, int]:
         asked, titled = stands(value.text, scene.question), stands(value.text, passage.title)
         answers = bool(scene.answer) and stands(value.text, str(scene.answer))
-        return counts[value.text] + 3 * asked + 2 * titled - 6 * answers, -value.start
+        return counts[value.text] + 3 * asked + 4 * titled - 6 * answers, -value.start
 
     return max(found, key=weight, default=None)
 
@@ -238,7 +246,7 @@ def _renamed_fields(passage: Passage, renamed: Mapping[str, str]) -> dict[str, A
     for name in (TITLE, *SOURCE_FIELDS):
         value = passage.metadata.get(name)
         if isinstance(value, str) and value:
-            text, _ = edited(value, everywhere(value, [], renamed))
+            text = retitled(value, renamed)
             for blank in "-_":
                 text = text.replace(old.lower().replace(" ", blank), new.lower().replace(" ", blank))
             if text != value:
