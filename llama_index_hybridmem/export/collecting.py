@@ -6,24 +6,27 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.schema import BaseNode
 
-from llama_index_hybridmem.disk import FolderLock
 from llama_index_hybridmem.export.asking import Asked
-from llama_index_hybridmem.export.drafting import Gathering, draft_of, draft_of_trace, hashed, is_plain
+from llama_index_hybridmem.export.drafting import Gathering, Lookup, draft_of, draft_of_trace, hashed, is_plain
 from llama_index_hybridmem.export.making import LeftOut
 from llama_index_hybridmem.export.options import ExportOptions
-from llama_index_hybridmem.export.parts import Drafts, batched, finish, has_part, put_part
+from llama_index_hybridmem.export.parts import POOL_SIZE, Drafts, batched, finish, has_part, put_part
 from llama_index_hybridmem.export.record import Draft
-from llama_index_hybridmem.export.shards import keep, sweep
+from llama_index_hybridmem.export.shards import GATHERING, keep, owned
+from llama_index_hybridmem.noise.passages import to_passage
 from llama_index_hybridmem.noise.retrievals import Retrieval
 from llama_index_hybridmem.noise.scene import Passage
 from llama_index_hybridmem.noise.traces import read_retrievals
 
-SETTINGS = "collecting.json"
+if TYPE_CHECKING:
+    from llama_index_hybridmem.index import HybridMemoryIndex
+
 Progress = Callable[[int, int], None]
 """(questions done, questions in all)."""
 
@@ -99,6 +102,27 @@ def collect_traces(
     return _gather(Path(folder), options or ExportOptions(), settings, read_retrievals(path), drafts, more, None)
 
 
+def lookup_in(index: HybridMemoryIndex) -> Lookup:
+    """Give what finds the nodes of documents by id, file name with or without ending, or of nodes by id."""
+    graph = index.graph_store
+    called: dict[str, list[str]] = {}
+    for doc_id in sorted(graph.documents()):
+        for name in dict.fromkeys((doc_id, PurePath(doc_id).name, PurePath(doc_id).stem)):
+            called.setdefault(name, []).append(doc_id)
+
+    def lookup(names: frozenset[str]) -> Sequence[BaseNode]:
+        documents = dict.fromkeys(doc_id for name in sorted(names) for doc_id in called.get(name, ()))
+        ids = [node_id for doc_id in documents for node_id in graph.document_node_ids(doc_id)]
+        return index.vector_store.get_nodes([*ids, *sorted(names - called.keys())])
+
+    return lookup
+
+
+def some_of(index: HybridMemoryIndex, count: int = POOL_SIZE) -> Iterator[Passage]:
+    """Give passages of a store, the same for the same content."""
+    return map(to_passage, index.vector_store.get_nodes(index.graph_store.sample(count)))
+
+
 def _gather(
     folder: Path,
     options: ExportOptions,
@@ -109,10 +133,9 @@ def _gather(
     progress: Callable[[int], None] | None,
 ) -> Drafts:
     done = parts = 0
-    with FolderLock(folder):
-        sweep(folder)
+    with owned(folder):
         wanted = {**settings, "top_k": options.top_k, "shard_rows": options.shard_rows}
-        keep(folder / SETTINGS, wanted, "drafts", "Give the same again to go on with them, or a new folder")
+        keep(folder / GATHERING, wanted, "drafts", "Give the same again to go on with them, or a new folder")
         for some in batched(rows, options.shard_rows):
             if not has_part(folder, parts):
                 _put(folder, parts, some, drafts(some))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llama_index_hybridmem import __version__
-from llama_index_hybridmem.disk import FolderLock, on_disk
+from llama_index_hybridmem.disk import on_disk
 from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError
 from llama_index_hybridmem.export import on_ray, parallel
 from llama_index_hybridmem.export.formats import provenance_row, row, tell
@@ -33,9 +33,9 @@ from llama_index_hybridmem.export.shards import (
     is_done,
     keep,
     line,
+    owned,
     part,
     read_object,
-    sweep,
     training_line,
     write_object,
     write_shard,
@@ -111,8 +111,7 @@ def export(
     """
     folder, profile = Path(folder), profile or default_profile()
     options = (options or ExportOptions()).of(profile)
-    with FolderLock(folder):
-        sweep(folder)
+    with owned(folder):
         _agree(folder, options, profile)
         if drafts is not None:
             _put(drafts, folder, options)

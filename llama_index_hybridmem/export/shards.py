@@ -7,16 +7,20 @@ whole files and unfinished ones with names of their own, which the next run remo
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llama_index_hybridmem.disk import atomic_write_bytes, make_folder, on_disk
+from llama_index_hybridmem.disk import LOCK_NAME, FolderLock, atomic_write_bytes, make_folder, on_disk
 from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError
 
 RECORDS, DRAFTS, SUMMARIES = "records", "drafts", "shards"
 SETTINGS, PROFILE, POOL, COLLECTED, MIX = "export.json", "profile.json", "pool.jsonl", "drafts.json", "mix.json"
+GATHERING, REPLIES = "collecting.json", "generated.jsonl"
+_UNFINISHED = re.compile(r"\..+\.\d+-\d+\.tmp")  # as `disk.atomic_write_bytes` names them
 _SEPARATORS = (", ", ": ")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=_SEPARATORS)
 _ESCAPING = json.JSONEncoder(check_circular=False, separators=_SEPARATORS)
@@ -129,11 +133,29 @@ def keep(path: Path, row: Mapping[str, Any], what: str, advice: str) -> None:
         raise ConfigurationError(f"{path.parent} holds {what} made otherwise: {told}. {advice}")
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed run left unfinished; call it as the folder's only owner."""
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Own an export's folder, and remove what a killed run left unfinished.
+
+    Args:
+        folder: it is made if it is missing.
+
+    Raises:
+        ConfigurationError: it holds other things than an export.
+        StoreLockedError: another process owns it.
+        StoreError: it cannot be made or written to.
+    """
     with on_disk(folder):
-        for unfinished in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
-            unfinished.unlink(missing_ok=True)
+        inside = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
+    strange = sorted(name for name in inside - {LOCK_NAME, REPLIES} if not _UNFINISHED.fullmatch(name))
+    if strange and not inside & {SETTINGS, GATHERING}:
+        raise ConfigurationError(f"{folder} is no export's folder: it holds {', '.join(strange[:3])}; name a new one")
+    with FolderLock(folder):
+        with on_disk(folder):
+            for each in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
+                if _UNFINISHED.fullmatch(each.name):
+                    each.unlink(missing_ok=True)
+        yield
 
 
 def is_done(folder: Path, number: int) -> bool:

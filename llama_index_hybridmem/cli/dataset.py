@@ -1,0 +1,248 @@
+"""`hybridmem dataset …`: a training set from a store's own retrieval and its failures; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from ..errors import ConfigurationError
+from .dataset_inspect import inspect
+from .dataset_validate import validate
+from .naming import by_option
+from .options import LLM_HELP, Json
+
+if TYPE_CHECKING:
+    from ..export.asking import Asked
+    from ..export.description import Description
+    from ..export.exporter import Exported
+    from ..export.options import ExportOptions
+    from ..export.wording import Wording
+    from ..index import HybridMemoryIndex
+    from ..noise.profile import NoiseProfile
+
+app = typer.Typer(no_args_is_help=True, help="Make a training set of broken context, look at it, check it.")
+app.command()(inspect)
+app.command()(validate)
+
+_TRACES = "traces:"
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A new folder, or one to go on with.")],
+    store: Annotated[
+        Path | None, typer.Option("--store", "-s", metavar="DIR", help="The store's folder; traces need none.")
+    ] = None,
+    questions: Annotated[
+        str, typer.Option(metavar="FILE|sample|traces:FILE|generate", help="Yours as .jsonl or .csv, or from where.")
+    ] = "sample",
+    profile: Annotated[
+        str, typer.Option(metavar="FILE|default|measured", help="The noise: of a file, or of this store or traces.")
+    ] = "default",
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="prompt-completion (default), messages, completion, alpaca, sharegpt, openai; may be repeated.",
+        ),
+    ] = None,
+    layout: Annotated[str, typer.Option(help="Of the passages: numbered, plain, xml or raft.")] = "numbered",
+    citation: Annotated[str, typer.Option(help="numbers, quotes or none.")] = "numbers",
+    target: Annotated[str, typer.Option(help="answer, or reasoned: quote, reason, answer.")] = "answer",
+    top_k: Annotated[int, typer.Option(help="Passages in the prompt.")] = 5,
+    distractors: Annotated[int, typer.Option(help="Hard ones added to each question.")] = 0,
+    p_gold: Annotated[
+        float | None, typer.Option(help="Share of answered questions that keep their gold; else by the profile.")
+    ] = None,
+    abstain_share: Annotated[float | None, typer.Option(help="Share of records that abstain.")] = None,
+    abstain: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="What is said then; may be repeated.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="TRAIN,DEV,TEST", help="Shares of the documents.")] = "0.8,0.1,0.1",
+    held_out_kind: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="Noise that only test has; may be repeated.")
+    ] = None,
+    held_out_domain: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Questions that only test has; may be repeated.")
+    ] = None,
+    strength: Annotated[float, typer.Option(help="Multiplies the profile's rates; 0 makes a clean set.")] = 1.0,
+    add_gold: Annotated[
+        bool, typer.Option("--add-gold", help="Where no source was retrieved, put it in from the store.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="The same seed, the same bytes.")] = 0,
+    num_proc: Annotated[int, typer.Option(min=1, help="Processes; the bytes are the same.")] = 1,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, metavar="TOKENS", help="The trainer's; longer rows are reported.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(metavar="NAME|DIR", help="The model's; without one tokens are estimated.")
+    ] = None,
+    llm: Annotated[str | None, typer.Option(metavar="NAME", help=f"For generate. {LLM_HELP}")] = None,
+    count: Annotated[int, typer.Option(min=1, help="For generate: passages asked about.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """Write a training set: questions, what the store retrieves for them, damaged as a profile says.
+
+    Answers that the damaged passages do not support become abstentions. Called again, it goes on where it was.
+    """
+    from ..export.exporter import export as exported
+    from ..export.options import ExportOptions
+    from . import screen
+
+    chosen: dict[str, Any] = {"formats": tuple(formats)} if formats else {}
+    with by_option(held_out_kinds="--held-out-kind", formats="--format", splits="--split"):
+        options = ExportOptions(
+            seed=seed,
+            top_k=top_k,
+            distractors=distractors,
+            p_gold=p_gold,
+            abstain_share=abstain_share,
+            wording=_wording(layout, citation, target, abstain),
+            splits=_shares(split),
+            held_out_kinds=cast("Any", tuple(held_out_kind or ())),
+            held_out_domains=tuple(held_out_domain or ()),
+            strength=strength,
+            **chosen,
+        )
+    with screen.results_only():
+        found = _collected(output, store, questions, profile, options, add_gold, llm, count)
+        with _progress("writing") as step:
+            made = exported(None, output, options, found, num_proc=num_proc, progress=step)
+        told = _described(output, made, tokenizer, max_length)
+    if as_json:
+        screen.write_json({"export": made.to_json(), "description": told.to_json() if told else None})
+    else:
+        _tell(made, told)
+
+
+def _wording(layout: str, citation: str, target: str, abstain: list[str] | None) -> Wording:
+    from ..export.wording import Wording
+
+    words: dict[str, Any] = {"abstain": tuple(abstain)} if abstain else {}
+    return Wording(layout=cast("Any", layout), citation=cast("Any", citation), target=cast("Any", target), **words)
+
+
+def _shares(text: str) -> Any:
+    from ..export.options import SPLITS
+
+    parts = text.split(",")
+    try:
+        return dict(zip(SPLITS, map(float, parts), strict=True))
+    except ValueError as error:
+        raise ConfigurationError(f"--split: three shares are expected, as 0.8,0.1,0.1, not {text!r}") from error
+
+
+def _collected(
+    output: Path,
+    store: Path | None,
+    questions: str,
+    profile: str,
+    options: ExportOptions,
+    add_gold: bool,
+    llm: str | None,
+    count: int,
+) -> NoiseProfile:
+    """Leave drafts in the folder; gives the profile, which may be that of what they were made from."""
+    from ..export.collecting import collect, collect_traces, lookup_in, some_of
+    from ..export.drafting import Gathering
+    from .store import open_index
+
+    if questions.startswith(_TRACES):
+        file = Path(questions.removeprefix(_TRACES))
+        found = _profile(profile, file, None)
+        collect_traces(file, output, options)
+        return found
+    if store is None:
+        raise ConfigurationError("--store DIR: which documents? (Only --questions traces:FILE needs none)")
+    asked = _asked(questions)
+    with open_index(store, warm=True) as index:
+        found = _profile(profile, None, index)
+        if asked is None:
+            asked = _generated(index, output, llm, count)
+        how = Gathering(add_gold=lookup_in(index) if add_gold else None, more=some_of(index))
+        retriever = index.as_retriever(similarity_top_k=options.top_k + how.near, deadline_s=None)
+        with _progress("asking") as step:
+            collect(asked, retriever, output, options, how, step)
+    return found
+
+
+def _asked(questions: str) -> list[Asked] | None:
+    """The questions; None: they must be generated."""
+    from ..export.asking import read_asked
+    from ..sample import questions_path
+
+    if questions == "generate":
+        return None
+    return read_asked(questions_path() if questions == "sample" else questions)
+
+
+def _generated(index: HybridMemoryIndex, output: Path, llm: str | None, count: int) -> list[Asked]:
+    from ..export.generating import generate
+    from ..export.parts import Sample
+    from ..export.shards import REPLIES, owned
+    from ..noise.passages import to_passage
+    from ..noise.profiles import nodes_of
+    from . import screen
+    from .llms import resolve
+
+    model = resolve(llm)
+    if model is None:
+        raise ConfigurationError("--llm NAME: who shall generate questions?")
+    sample = Sample(count)
+    sample.add(map(to_passage, nodes_of(index)))
+    with owned(output), _progress("generating") as step:
+        found = generate(sample.passages(), model, output / REPLIES, progress=step)
+    for reason, times in found.rejected.items():
+        screen.aside().print(f"{times:,} replies not used: {reason}", style="dim", markup=False)
+    if not found.questions:
+        raise ConfigurationError(f"--llm {llm}: not one of its replies could be used; name a larger model")
+    return list(found.questions)
+
+
+def _profile(name: str, traces: Path | None, index: HybridMemoryIndex | None) -> NoiseProfile:
+    from ..noise.defaults import default_profile
+    from ..noise.profiles import from_index, from_traces, load
+
+    if name == "default":
+        return default_profile()
+    if name != "measured":
+        return load(name)
+    return from_index(index) if traces is None else from_traces(traces)
+
+
+def _described(output: Path, made: Exported, tokenizer: str | None, max_length: int | None) -> Description | None:
+    from ..export.describing import describe
+
+    return describe(output, tokenizer, max_length) if made.records else None
+
+
+def _tell(made: Exported, told: Description | None) -> None:
+    from . import screen
+    from .dataset_view import description, plain
+
+    page = screen.page()
+    splits = ", ".join(f"{n:,} {split}" for split, n in made.splits.items())
+    page.print(plain(f"{made.records:,} records ({splits or 'none'}) in {made.folder}"), soft_wrap=True)
+    for reason, times in sorted(made.left_out.items()):
+        page.print(plain(f"left out {times:,}: {reason}", "dim"))
+    for part in description(told) if told else ():
+        page.print(part)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from . import screen
+
+    console = screen.aside()
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
