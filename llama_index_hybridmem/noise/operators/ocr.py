@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from math import log
-from os.path import commonprefix
 from random import Random
 
 from llama_index_hybridmem.noise.edits import Edit
@@ -175,10 +174,15 @@ def _alternatives() -> dict[str, tuple[tuple[str, int], ...]]:
 
 def _edits(was: str, put: str) -> int:
     """Levenshtein's distance, for two that differ in one place."""
-    ahead = len(commonprefix([was, put]))
+    ahead = _alike(was, put)
     was, put = was[ahead:], put[ahead:]
-    behind = len(commonprefix([was[::-1], put[::-1]]))
-    return max(len(was), len(put)) - behind
+    return max(len(was), len(put)) - _alike(was[::-1], put[::-1])
+
+
+def _alike(one: str, other: str) -> int:
+    """How many signs at the beginning of both are the same."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 CONFUSIONS = _alternatives()
