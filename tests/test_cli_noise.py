@@ -60,7 +60,7 @@ def traces(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def uncorrected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shares are given as found, whatever the detectors' error rates have been measured to be."""
-    monkeypatch.setattr("llama_index_hybridmem.noise.profiles.error_rates", lambda: None)
+    monkeypatch.setattr("llama_index_hybridmem.noise.profiles.error_rates", dict)
 
 
 def test_a_store_is_measured_and_the_profile_written(store: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from .options import Json
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ..noise.confusion import DetectorErrors
     from ..noise.kinds import Kind
     from ..noise.profile import NoiseProfile
 
@@ -66,11 +67,10 @@ def show(
 @app.command()
 def kinds(as_json: Json = False) -> None:
     """List the kinds of noise, the operators that make them, and the detectors that find them, with their errors."""
-    from ..noise.profiles import error_rates
+    from ..noise.detectors.measured import errors
     from . import screen
 
-    rates = error_rates()
-    rows = list(_kinds(rates))
+    rows = list(_kinds(errors()))
     if as_json:
         screen.write_json(rows)
         return
@@ -78,8 +78,6 @@ def kinds(as_json: Json = False) -> None:
     for row in rows:
         page.print(_kind_view(row))
         page.print()
-    if rates is None:
-        page.print("The detectors' error rates have not been measured.", style="dim")
 
 
 def _of_store(folder: Path, sample: int | None) -> NoiseProfile:
@@ -155,7 +153,7 @@ def _profile_view(found: NoiseProfile) -> Table:
     return table
 
 
-def _kinds(rates: Any) -> Iterator[dict[str, Any]]:
+def _kinds(rates: DetectorErrors) -> Iterator[dict[str, Any]]:
     from ..noise.detectors.catalog import detectors
     from ..noise.kinds import KINDS, LIST_KINDS
     from ..noise.operators.catalog import operators
@@ -172,8 +170,8 @@ def _kinds(rates: Any) -> Iterator[dict[str, Any]]:
         }
 
 
-def _errors(rates: Any, kind: Kind) -> dict[str, float] | None:
-    known = None if rates is None else rates.get(kind)
+def _errors(rates: DetectorErrors, kind: Kind) -> dict[str, float] | None:
+    known = rates.get(kind)
     return None if known is None else {"sensitivity": known.sensitivity, "specificity": known.specificity}
 
 

@@ -22,6 +22,7 @@ from llama_index.core.schema import BaseNode, NodeWithScore
 from llama_index_hybridmem.disk import atomic_write_text, make_folder, on_disk
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.noise.detectors.catalog import detectors, versions
+from llama_index_hybridmem.noise.detectors.measured import errors as error_rates
 from llama_index_hybridmem.noise.kinds import Kind
 from llama_index_hybridmem.noise.measuring import Errors, Tally
 from llama_index_hybridmem.noise.passages import to_passages
@@ -78,7 +79,7 @@ def from_traces(
             "again; record new ones (with RetrievalTraces(FILE, texts=True) they can be measured by any version)"
         )
     told = f", {older:,} of them by older detectors and left out" if older else ""
-    return tally.profile(_reliability(errors), f"{done:,} queries of {place}{told}", versions())
+    return tally.profile(error_rates() if errors is None else errors, f"{done:,} queries of {place}{told}", versions())
 
 
 def from_index(
@@ -115,7 +116,7 @@ def from_index(
         if progress is not None:
             progress(tally.passages, len(passages))
     told = f"all {total:,}" if is_whole else f"{len(passages):,} of {total:,}"
-    return tally.profile(_reliability(errors), f"{told} chunks of an index", versions())
+    return tally.profile(error_rates() if errors is None else errors, f"{told} chunks of an index", versions())
 
 
 def save(profile: NoiseProfile, path: str | Path) -> None:
@@ -146,15 +147,6 @@ def load(path: str | Path) -> NoiseProfile:
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{place}: no noise profile, for it is no JSON: {error}") from error
     return NoiseProfile.from_json(row, str(place))
-
-
-def error_rates() -> Mapping[Kind, Errors] | None:
-    """Give how reliable the package's detectors have been measured to be, by kind; None: they have not been."""
-    try:
-        from llama_index_hybridmem.noise.detectors.measured import errors
-    except ModuleNotFoundError:
-        return None
-    return errors()
 
 
 def nodes_of(source: Any) -> Iterator[BaseNode]:
@@ -277,7 +269,3 @@ def _marks(text: str) -> list[int]:
     starts = range(max(1, len(words) - _SHINGLE + 1))
     shingles = {" ".join(words[at : at + _SHINGLE]) for at in starts} - {""}
     return heapq.nsmallest(_MARKS, (zlib.crc32(each.encode("utf-8", "surrogatepass")) for each in shingles))
-
-
-def _reliability(given: Mapping[Kind, Errors] | None) -> Mapping[Kind, Errors] | None:
-    return error_rates() if given is None else given
