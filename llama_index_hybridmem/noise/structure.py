@@ -29,11 +29,11 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|\Z)")
 _BLOCK_SIGN = re.compile(
     r"""
     \|                                      # a table
-    | ^[ \t>]*(?:
-        (?:[-+*]|\d{1,9}[.)])(?:[ \t]|$)    # a list
-        | \#{1,6}(?:[ \t]|$)                # a heading
+    | (?:^|\r)[ \t>]*(?:
+        (?:[-+*]|\d{1,9}[.)])(?:\s|$)       # a list
+        | \#{1,6}(?:\s|$)                   # a heading
         | ```|~~~                           # a fence
-        | (?:=+|-+)[ \t]*\r?$               # a heading's underline
+        | (?:=+|-+)[ \t]*(?:\r|$)           # a heading's underline
     )""",
     re.MULTILINE | re.VERBOSE,
 )

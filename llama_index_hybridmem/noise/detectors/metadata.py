@@ -28,6 +28,9 @@ OTHERS = 3
 
 PEERS = 2
 
+BEGINNING = 5
+"""Letters of a word that must occur: "persistence" is "persistent", and what is told twice is told in other forms."""
+
 _PLACEHOLDER = re.compile(
     r"unknown|n/?a|none|null|nil|nan|undefined|untitled(?:[ _-](?:document|page))?(?:[ _-]?\d+)?|no title|tb[ad]|todo"
     r"|-+|\?+|0000-00-00.*|<[^<>]*>|\{+[^{}]*\}+",
@@ -48,9 +51,10 @@ _CHANGED = ("updated", "modified")
 @of_passage("metadata_gap", "metadata")
 def metadata_gap(passage: Passage, scene: Scene) -> Finding | None:
     """A field that most others have is missing, or holds a placeholder."""
-    known = [name for name in KNOWN if name in passage.metadata or _is_usual(name, passage, scene)]
-    gaps = [name for name in known if _is_gap(name, passage, scene)]
-    return _finding("metadata_missing", len(gaps) / len(known)) if gaps else None
+    named = set().union(*(each.metadata for each in scene.passages))
+    gaps = [name for name in KNOWN if name in named and _is_gap(name, passage, scene)]
+    there = [name for name in KNOWN if _value(passage, name)]
+    return _finding("metadata_missing", len(gaps) / len(gaps + there)) if gaps else None
 
 
 @of_passage("metadata_shape", "metadata")
@@ -91,10 +95,15 @@ def metadata_time(passage: Passage, scene: Scene) -> Finding | None:
 
 @of_passage("metadata_origin", "metadata")
 def metadata_origin(passage: Passage, scene: Scene) -> Finding | None:
-    """Another file or address than the other passages of the same document have."""
+    """A file or address that the document's other passages, or the passage's other paths, contradict."""
     there = [name for name in SOURCE_FIELDS if _value(passage, name)]
     odd = [name for name in there if _differs(name, passage, scene)]
-    return _finding("metadata_source", len(odd) / len(there)) if odd else None
+    if odd:
+        return _finding("metadata_source", len(odd) / len(there))
+    others = [agrees for each in _others(passage, scene) if (agrees := _agree(each)) is not None]
+    if _agree(passage) is False and len(others) >= PEERS and all(others):
+        return _finding("metadata_source", 1 / len(there))
+    return None
 
 
 def _finding(operator: str, severity: float, spans: Iterable[Span] = ()) -> Finding:
@@ -159,14 +168,27 @@ def _is_odd(shape: str, others: Counter[str]) -> bool:
 
 
 def _is_told(passage: Passage, fields: Sequence[str]) -> bool | None:
-    """Whether a word of these fields occurs in the text or the other fields; None when there is none to look for."""
-    names = _names(tuple(_value(passage, name) for name in fields))
-    if not names:
+    """Whether a word of these fields occurs in the text or the other fields.
+
+    None when there is no word, or no other field: of real passages with a title but no source, one in twelve does not
+    repeat its title.
+    """
+    mine = _values(passage, fields)
+    theirs = _values(passage, SOURCE_FIELDS if TITLE in fields else (TITLE,))
+    if not _names(mine) or not theirs:
         return None
-    rest = (TITLE, *SOURCE_FIELDS, "section")
-    elsewhere = " ".join(_value(passage, name) for name in rest if name not in fields).casefold()
     text = _folded(passage.text)
-    return any(name in text or name in elsewhere for name in names)
+    return any(name in text for name in _names(mine)) or _are_akin(mine, theirs) or _are_akin(theirs, mine)
+
+
+def _values(passage: Passage, fields: Sequence[str]) -> tuple[str, ...]:
+    return tuple(value for name in fields if (value := _value(passage, name)))
+
+
+def _are_akin(some: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    """Whether a word of some values occurs in others, or in their initials."""
+    there = _folded(" ".join((*others, *map(_initials, others))))
+    return any(name in there for name in _names(some))
 
 
 @lru_cache(1024)
@@ -174,7 +196,13 @@ def _names(values: tuple[str, ...]) -> frozenset[str]:
     """The beginnings of the words of titles, or of the last parts of paths."""
     found = words(re.sub(r"[_\W]+", " ", " ".join(map(_tail, values))))
     letters = (word for word in found if word not in STOPWORDS and not word.isdigit())
-    return frozenset(stem(word) for word in letters if len(word) > 2 or not word.isascii())
+    return frozenset(stem(word)[:BEGINNING] for word in letters if len(word) > 2 or not word.isascii())
+
+
+@lru_cache(1024)
+def _initials(value: str) -> str:
+    """Of a title's words: files are often named so."""
+    return "".join(word[0] for word in words(_tail(value)))
 
 
 def _tail(value: str) -> str:
@@ -184,7 +212,7 @@ def _tail(value: str) -> str:
     return _EXTENSION.sub("", re.split(r"[?#]", value)[0].rstrip("/").rsplit("/", 1)[-1])
 
 
-@lru_cache(64)
+@lru_cache(256)
 def _folded(text: str) -> str:
     return text.casefold()
 
@@ -193,6 +221,12 @@ def _differs(name: str, passage: Passage, scene: Scene) -> bool:
     """Whether the other passages of the same document agree on another value."""
     values = [_value(each, name) for each in _peers(passage, scene)]
     return len(values) >= PEERS and len(set(values)) == 1 and values[0] not in ("", _value(passage, name))
+
+
+def _agree(passage: Passage) -> bool | None:
+    """Whether all paths end in the same name; None for fewer than two."""
+    tails = [_tail(value) for value in _values(passage, SOURCE_FIELDS) if _shape(value) == "path"]
+    return len(set(tails)) == 1 if len(tails) > 1 else None
 
 
 def _is_out_of_range(name: str, passage: Passage, scene: Scene) -> bool:

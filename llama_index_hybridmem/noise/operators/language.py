@@ -26,8 +26,7 @@ its words there, German, French and Spanish under a tenth."""
 _END = re.compile(r"(?<=[.!?。！？])[\"'”’)\]]*(?:\s+|(?<=[。！？]))|\s*\n\s*")
 _FENCE = re.compile(r"^[ \t>]*(```|~~~).*?(?:^[ \t>]*\1|\Z)", re.MULTILINE | re.DOTALL)
 _LETTER = re.compile(r"[^\W\d_]")
-_WORD = re.compile(r"[^\W\d_]+")
-_KEPT_OR_WORD = re.compile(r"`[^`\n]*`|\w+://\S+|\]\([^)\s]*\)|(?<![\w'’.@/-])([A-Za-z]+)(?![\w'’@/]|-\w|\.\w)")
+_KEPT_OR_WORD = re.compile(r"`[^`\n]*`|\]\([^)\s]*\)|(?<![\w'’.@/=&#-])([A-Za-z]+)(?![\w'’@/=]|[-.]\w)")
 _SENTENCE_START = re.compile(r"(?:\A|[.!?\n])[\s\"'“‘(*#>-]*\Z")
 
 
@@ -85,9 +84,9 @@ def _translated(
 
 
 def _is_english(text: str) -> bool:
-    words = _WORD.findall(text)
-    known = _lexicon("de")
-    return sum(word.lower() in known for word in words) >= max(1, ENGLISH * len(words))
+    words = text.lower().split()
+    known = _lexicon(LANGUAGES[0])
+    return sum(word in known for word in words) >= max(1, ENGLISH * len(words))
 
 
 def _gloss(text: str, language: str) -> str:
