@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from llama_index_hybridmem.noise.detectors.duplicates import SAME, disagree, likeness, pairs, shingles
 from llama_index_hybridmem.noise.findings import Finding, of_scene
 from llama_index_hybridmem.noise.scene import DATE_FIELDS, SOURCE_FIELDS, TITLE, VERSION_FIELDS, Passage, Scene
-from llama_index_hybridmem.noise.values import moment
+from llama_index_hybridmem.noise.values import moment, values
 
 ALIKE = 0.4
 """Share of common runs of words (see `duplicates`) from which on two texts tell the same thing: each changed value
@@ -25,8 +25,8 @@ FEWEST_WORDS = 6
 """Plain words of a sentence that can be told from others of its pattern."""
 
 _SENTENCE_GAP = re.compile(r"(?<=[.!?])\s+|\n+")
-_FIGURE = r"[$€£]?[0-9][0-9.,:/-]*[0-9%]|[$€£]?[0-9]%?"
-_VALUE = re.compile(rf"{_FIGURE}|(?:(?<=[^.!?] )|\A)[A-ZÀ-ÖØ-Þ][\w'’-]*(?: (?:of |the |de )?[A-ZÀ-ÖØ-Þ][\w'’-]*)*")
+_UP = "[A-ZÀ-ÖØ-Þ]"
+_VALUE = re.compile(rf"[0-9][0-9.,:/-]*(?<=[0-9])%?|{_UP}(?<!\w{_UP})[\w'’-]*(?: (?:of |the |de )?{_UP}[\w'’-]*)*")
 _AS_OF = re.compile(r"\bas of\b", re.IGNORECASE)
 _DATED = re.compile(r"\b(?:as of|last (?:updated|modified|reviewed)|updated|effective)\b.{0,40}", re.IGNORECASE)
 _DOUBTFUL = re.compile(
@@ -68,10 +68,11 @@ def conflicting_values(scene: Scene) -> Iterator[tuple[str | None, Finding]]:
                     wrong, right = (earlier, passage) if _is_doubtful(earlier) else (passage, earlier)
                     found.setdefault(wrong.id, _finding("conflict", "conflicting_source", wrong, right))
             known.append((passage, sentence))
-    for one, other in pairs(scene):
-        earlier, passage = scene.passages[one], scene.passages[other]
-        if _tell_the_same(earlier, passage) and disagree(earlier.text, passage.text):
-            wrong, right = (earlier, passage) if _is_doubtful(earlier) else (passage, earlier)
+    doubtful = {passage.id for passage in scene.passages if _is_doubtful(passage)}
+    for one, other in pairs(scene) if doubtful else ():
+        pair = scene.passages[one], scene.passages[other]
+        if (pair[0].id in doubtful) != (pair[1].id in doubtful) and _tell_the_same(*pair):
+            right, wrong = pair if pair[1].id in doubtful else pair[::-1]
             found.setdefault(wrong.id, _finding("conflict", "conflicting_source", wrong, right))
     yield from found.items()
 
@@ -134,8 +135,8 @@ def _patterns(text: str) -> tuple[tuple[str, str], ...]:
     """A text's sentences that hold values, each with what is left when these are taken out."""
     found = []
     for sentence in _SENTENCE_GAP.split(text):
-        pattern, values = _VALUE.subn("#", sentence)
-        if values and pattern.count(" ") - values >= FEWEST_WORDS:
+        pattern, masked = _VALUE.subn("#", sentence)
+        if masked and pattern.count(" ") - masked >= FEWEST_WORDS:
             found.append((pattern.lower(), sentence))
     return tuple(found)
 
@@ -153,11 +154,13 @@ def _contradict(one: Passage, told: str, other: Passage, sentence: str) -> bool:
 
 
 def _tell_the_same(one: Passage, other: Passage) -> bool:
-    """Whether two passages are near copies, one of a source that calls itself doubtful, and none is older."""
-    if not (_is_doubtful(one) or _is_doubtful(other)):
-        return False  # without that sign, near copies with other names are mostly two true things of a kind
+    """Whether two passages are near copies with other values, and none is the older version.
+
+    Asked of a source that calls itself doubtful and one that does not: without that sign, near copies with other names
+    are mostly two true things of a kind.
+    """
     alike = likeness(shingles(one.text), shingles(other.text)) >= SAME
-    return alike and _are_about_one(one, other) and _older(one, other) is None
+    return alike and _are_about_one(one, other) and disagree(one.text, other.text) and _older(one, other) is None
 
 
 def _are_about_one(one: Passage, other: Passage) -> bool:
@@ -183,7 +186,7 @@ def _is_doubtful(passage: Passage) -> bool:
 
 def _finding(kind: Literal["stale", "conflict"], operator: str, wrong: Passage, right: Passage) -> Finding:
     """A finding on the values that the other passage does not have."""
-    has = set(_VALUE.findall(right.text))
-    values = list(_VALUE.finditer(wrong.text))
-    other = [value.span() for value in values if value.group() not in has]
-    return Finding(kind, operator, len(other) / len(values) if values else 0.5, tuple(other))
+    has = {value.text for value in values(right.text)}
+    mine = values(wrong.text)
+    other = [(value.start, value.end) for value in mine if value.text not in has]
+    return Finding(kind, operator, len(other) / len(mine) if mine else 0.5, tuple(other))

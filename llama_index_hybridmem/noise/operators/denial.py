@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from llama_index_hybridmem.noise.support import quoted
 from llama_index_hybridmem.noise.values import Value, figures, merged, names, spots, stands, values, words_of_series
 
 Older = Callable[[str, Random], "str | None"]
-_POOL = 3  # passages of the world that lend their names
+_POOL = 2  # passages of the world that lend their names
 
 
 class Denial(NamedTuple):
@@ -165,7 +166,12 @@ def names_of(world: World, draw: Random, scene: Scene | None = None) -> list[Val
         others += scene.near[:2]
     if not others and scene is not None:
         others += scene.passages
-    return [name for each in others for name in names(each.text)]
+    return [name for each in others for name in _known_names(each.text)]
+
+
+@lru_cache(maxsize=1024)  # passages of the world lend their names again and again
+def _known_names(text: str) -> tuple[Value, ...]:
+    return tuple(names(text))
 
 
 def figures_of(text: str) -> list[Value]:

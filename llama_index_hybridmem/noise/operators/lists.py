@@ -173,12 +173,20 @@ def _may_be_added(passage: Passage, scene: Scene) -> bool:
     """Whether a passage is new, not gold, has text, and does not give the answer."""
     if passage.id in scene.gold or not passage.text.strip() or any(passage.id == each.id for each in scene.passages):
         return False
-    return not (scene.answer and quoted(scene.answer, f"{passage.title}\n{passage.text}"))
+    return not _gives(scene.answer, f"{passage.title}\n{passage.text}")
 
 
 def _seems_to_answer(passage: Passage, scene: Scene, stems: Sequence[str]) -> bool:
     untrue = passage.has("stale", "conflict", "counterfactual")
-    return not untrue and bool(scene.answer and quoted(scene.answer, passage.text)) and _share(stems, passage) >= CLOSE
+    return not untrue and _gives(scene.answer, passage.text) and _share(stems, passage) >= CLOSE
+
+
+def _gives(answer: str | None, text: str) -> bool:
+    """Whether an answer stands in a text; most texts lack one of its words, which is quick to see."""
+    low = text.casefold()
+    return (
+        bool(answer) and all(part in low for part in str(answer).casefold().split()) and bool(quoted(str(answer), text))
+    )
 
 
 def _stems(question: str) -> list[str]:

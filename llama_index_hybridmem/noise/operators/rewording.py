@@ -8,7 +8,7 @@ from random import Random
 
 from llama_index_hybridmem.noise.edits import Edit, Span
 from llama_index_hybridmem.noise.values import spots
-from llama_index_hybridmem.terms import content_stems
+from llama_index_hybridmem.terms import STOPWORDS
 
 FEWEST_SENTENCES = 3
 """A text of fewer keeps them all."""
@@ -16,6 +16,7 @@ FEWEST_SENTENCES = 3
 _SENTENCE_GAP = re.compile(r"(?<=[.!?])[ \n]+(?=[A-Z])")
 _LONG_WORD = re.compile(r"(?<=[a-z,] )[a-z]{5,}(?= )")
 _COMMA = re.compile(r"(?<=[a-z]),(?= [a-z])")
+_WORD = re.compile(r"\w{3,}")
 _LAST_STOP = re.compile(r"(?<=\w)\.\s*\Z")
 
 
@@ -45,10 +46,10 @@ def _without_sentence(text: str, draw: Random, held: Sequence[Span], asked: str)
     parts = list(zip(gaps, gaps[1:], strict=False))[1:]  # the first tells what it is about
     if len(parts) + 1 < FEWEST_SENTENCES:
         return None
-    stems = set(content_stems(asked))
+    asked_for = {word.lower()[:6] for word in _WORD.findall(asked)} - STOPWORDS  # six signs will do for a stem
     start, end = draw.choice(parts)
     low = text[start:end].lower()
-    needed = any(begin < end and start < stop for begin, stop in held) or any(stem in low for stem in stems)
+    needed = any(begin < end and start < stop for begin, stop in held) or any(word in low for word in asked_for)
     return None if needed else Edit(start, end, "")
 
 

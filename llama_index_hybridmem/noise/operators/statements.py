@@ -161,7 +161,8 @@ def _back_dated(passage: Passage, seed: str, draw: Random) -> tuple[dict[str, An
     for known in (DATE_FIELDS, VERSION_FIELDS):
         dated: dict[str, Any] = {}
         for name in known:
-            old = _older_field(passage.metadata.get(name), Random(seed))
+            value = passage.metadata.get(name)
+            old = None if value is None else _older_field(value, Random(seed))
             if old is not None:
                 dated[name] = old
         if dated:
