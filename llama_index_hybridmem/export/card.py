@@ -20,7 +20,7 @@ this set, and whether its questions came from users who agreed to that.
 _LICENCE = re.compile(r"^license:.*$", re.MULTILINE)
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _LARGEST = "n>1M"
-_TELLING = re.compile(r"([\\`*_\[\]<>|#])")
+_TELLING = re.compile(r"([\\`*\[\]<>|#]|(?<!\w)_|_(?!\w))")
 
 
 def card(found: Description, old: str = "") -> str:

@@ -37,6 +37,7 @@ class Tallies:
         passages: noisy passages in all.
         injected: kind to how many passages have it by provenance (questions, for kinds of lists).
         undamaged: records without any noise.
+        without_gold: records of which nothing that was retrieved answers.
         faults: what a record must not have (`faults`) to how many have it.
         faulty: the first of them, as (id, what is wrong).
     """
@@ -51,6 +52,7 @@ class Tallies:
     passages: int = 0
     injected: Mapping[str, int] = field(default_factory=dict)
     undamaged: int = 0
+    without_gold: int = 0
     faults: Mapping[str, int] = field(default_factory=dict)
     faulty: tuple[tuple[str, str], ...] = ()
 
@@ -83,6 +85,7 @@ class Tally:
         self._named = named
         self._passages = 0
         self._undamaged = 0
+        self._without_gold = 0
         self._records: Counter[tuple[str, bool]] = Counter()
         self._origins: Counter[str] = Counter()
         self._domains: Counter[str] = Counter()
@@ -100,6 +103,7 @@ class Tally:
         self._passages += len(record.noisy)
         kinds = record.kinds()
         self._undamaged += not kinds
+        self._without_gold += not record.gold
         self._kinds.update((kind, record.split) for kind in kinds)
         self._injected.update(kinds & LIST_KINDS)
         for passage in record.noisy:
@@ -129,6 +133,7 @@ class Tally:
             self._passages,
             _sorted(self._injected),
             self._undamaged,
+            self._without_gold,
             _sorted(self._faults),
             tuple(self._faulty),
         )

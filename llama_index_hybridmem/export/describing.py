@@ -28,8 +28,8 @@ from llama_index_hybridmem.export.shards import PROFILE, RECORDS, SETTINGS, SUMM
 from llama_index_hybridmem.export.style import Style
 from llama_index_hybridmem.noise.detectors import catalog
 from llama_index_hybridmem.noise.distance import distance
-from llama_index_hybridmem.noise.measuring import measure
-from llama_index_hybridmem.noise.profile import NoiseProfile
+from llama_index_hybridmem.noise.measuring import measure, wilson
+from llama_index_hybridmem.noise.profile import KindRate, NoiseProfile
 from llama_index_hybridmem.noise.scene import Passage, Scene
 
 MEASURED = 5000
@@ -194,7 +194,9 @@ class _Reading:
 
         errors = measured.errors()
         natural = measure((_scene(each, each.clean) for each in self._sample.records()), errors, "as retrieved")
+        natural = _labelled(natural, tallies.without_gold, tallies.records)
         achieved = measure((_scene(each, each.noisy) for each in self._sample.records()), errors, "with noise")
+        achieved = _labelled(achieved, tallies.abstained, tallies.records)
         target = None if profile is None else _stronger(profile, settings)
         gaps = distance(target or NoiseProfile({}), achieved)
         lines = noise_lines(tallies, target, natural, achieved, gaps.left_out)
@@ -276,6 +278,13 @@ def _stronger(profile: NoiseProfile, settings: Mapping[str, Any]) -> NoiseProfil
 def _old(path: Path) -> str:
     with on_disk(path):
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
+def _labelled(profile: NoiseProfile, unanswerable: int, records: int) -> NoiseProfile:
+    """The profile with gold_removed as the labels have it: they know what detectors can only guess."""
+    low, high = wilson(unanswerable, records)
+    rate = KindRate(unanswerable / records, low, high, source="by the records' labels")
+    return replace(profile, kinds={**profile.kinds, "gold_removed": rate})
 
 
 def _json(found: Description) -> str:

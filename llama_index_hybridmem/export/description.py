@@ -222,16 +222,16 @@ def _rate(known: KindRate | None) -> Rate | None:
 def _errors(of: Description) -> Iterator[str]:
     """What makes a set wrong."""
     for fault, n in of.tallies.faults.items():
-        yield f"{_records(n)}: {fault}. Run hybridmem dataset validate; this must not be."
+        yield f"{_counted(n, 'record')}: {fault}. Run hybridmem dataset validate; this must not be."
     for name, splits in of.files.items():
         wanted = {split: n for split, (n, _) in of.tallies.splits.items()}
         if dict(splits) != wanted:
             yield f"{name}: {sum(splits.values()):,} rows for {of.tallies.records:,} records, or other splits."
     documents, passages = of.leakage.documents, of.leakage.passages
     if documents.as_gold:
-        yield f"{documents.as_gold:,} documents that answer in dev or test answer in train, too."
+        yield f"Leak: {_counted(documents.as_gold, 'document')} that answer in dev or test answer in train, too."
     if passages.as_gold:
-        yield f"{passages.as_gold:,} passages that answer in dev or test answer in train, too, word for word."
+        yield f"Leak: {_counted(passages.as_gold, 'passage')} that answer in dev or test answer in train, too."
 
 
 def _lengths(of: Description) -> Iterator[str]:
@@ -239,8 +239,8 @@ def _lengths(of: Description) -> Iterator[str]:
     if found is not None and (found.cut or found.gone):
         lost = "dropped" if found.format == "prompt-completion" else "trained on without an answer"
         yield (
-            f"At max_length {found.max_length:,}, {_records(found.gone)} would be {lost} and {found.cut:,} would lose "
-            f"the end of their answer; max_length {found.recommended:,} cuts nothing."
+            f"At max_length {found.max_length:,}, {_counted(found.gone, 'row')} would be {lost}, and of {found.cut:,} "
+            f"the end of the answer would be lost; max_length {found.recommended:,} cuts nothing."
         )
     word, sentence = of.verdict
     if word != "enough":
@@ -250,11 +250,14 @@ def _lengths(of: Description) -> Iterator[str]:
 def _labels(of: Description) -> Iterator[str]:
     twins, facts, seen = of.duplicates, of.facts, of.leakage
     if twins.conflicting:
-        yield f"{_records(twins.conflicting)} ask the same, and are answered differently."
+        yield f"Asking the same and answered differently: {_counted(twins.conflicting, 'record')}."
+    if twins.within > 0.05 * twins.questions:
+        yield f"Near-duplicates of their own split's: {_counted(twins.within, 'question')}."
     if twins.across:
-        yield f"{twins.across:,} questions have a near-duplicate in another split."
+        yield f"Near-duplicates of another split's: {_counted(twins.across, 'question')}."
     if seen.documents.as_distractor:
-        yield f"{seen.documents.as_distractor:,} documents that answer in dev or test stand in train as distractors."
+        held = _counted(seen.documents.as_distractor, "document")
+        yield f"Seen in train as distractors: {held} of those that answer in dev or test."
     if facts.share is not None and facts.unsupported:
         kinds = ", ".join(f"{kind} {n:,}" for kind, n in facts.kinds.items())
         yield f"{facts.share:.1%} of the answers have facts that their passages do not have ({kinds})."
@@ -262,10 +265,10 @@ def _labels(of: Description) -> Iterator[str]:
 
 def _style(of: Description) -> Iterator[str]:
     for each in of.style:
-        yield f"{_records(each.count)} differ in {each.trait}: {each.found}, where most are {each.usual}."
+        yield f"{each.trait.capitalize()} of {_counted(each.count, 'answer')}: {each.found}; of most: {each.usual}."
     for change in of.drift:
         if change.drifted:
-            yield f"{change.trait} drifts over time: {change.first} in the first third, {change.last} in the last."
+            yield f"{change.trait.capitalize()} drifts: {change.first} in the first third, {change.last} in the last."
 
 
 def _abstention(of: Description) -> Iterator[str]:
@@ -278,9 +281,12 @@ def _abstention(of: Description) -> Iterator[str]:
 
 def _noise(of: Description) -> Iterator[str]:
     for each in of.noise.lines:
-        if each.met is False and each.difference is not None and each.target is not None:
-            yield f"{each.kind}: {each.difference:+.1%} off the target of {each.target.share:.1%}."
+        if each.met is False and each.target is not None and each.achieved is not None:
+            told = f"{each.kind}: {each.achieved.share:.1%} achieved, {each.target.share:.1%} wanted"
+            had = each.natural
+            over = had is not None and had.low > each.target.share
+            yield f"{told}; the passages have more than that as retrieved." if over else f"{told}."
 
 
-def _records(n: int) -> str:
-    return f"{n:,} record{'' if n == 1 else 's'}"
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

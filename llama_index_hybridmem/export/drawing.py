@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-_WIDTH = 640.0
-_LEFT, _RIGHT = 120.0, 70.0
+_WIDTH = 460.0
+_LEFT, _RIGHT = 104.0, 50.0
 _ROW, _BAR = 34.0, 11.0
 
 

@@ -103,7 +103,7 @@ class Questions:
             if not (flags[row] and flags[other]) and self._are_alike(row, other):
                 flags[row] = flags[other] = True
                 if len(named) < _NAMED:
-                    named.append((other, row))
+                    named.append((min(row, other), max(row, other)))
 
     def _are_alike(self, row: int, other: int) -> bool:
         one, two = (_shingles(self._text(each)[1]) for each in (row, other))

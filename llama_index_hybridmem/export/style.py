@@ -17,7 +17,8 @@ from typing import Any
 OUTLIER = 3.5
 """Robust z-score beyond which a value is one (Iglewicz and Hoaglin 1993)."""
 RULE, EXCEPTION = 0.9, 0.05
-"""A trait's most frequent value is a rule from this share of the answers on; a value below the other breaks it."""
+"""A trait's most frequent value is a rule from this share of the answers on; what fewer than the other share do breaks
+it. What more do is a habit of its own."""
 ENOUGH = 20
 """Answers below which nothing is usual."""
 
@@ -114,7 +115,7 @@ class Style:
                 continue
             for name, side in (("low", -1), ("high", 1)):
                 far = sorted(value for value in counter if side * (value - middle) / spread > OUTLIER)
-                if far:
+                if far and sum(counter[value] for value in far) < EXCEPTION * self._answers:
                     nearest = far[-1] if side < 0 else far[0]
                     limit, usual = _shown(trait, nearest), _shown(trait, middle)
                     found = f"{'at most' if side < 0 else 'at least'} {limit}, {name}"
