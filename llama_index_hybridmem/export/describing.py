@@ -27,6 +27,7 @@ from llama_index_hybridmem.export.report_page import page
 from llama_index_hybridmem.export.shards import PROFILE, RECORDS, SETTINGS, SUMMARIES, read_object, read_rows
 from llama_index_hybridmem.export.style import Style
 from llama_index_hybridmem.noise.detectors import catalog
+from llama_index_hybridmem.noise.detectors.measured import errors as detectors_errors
 from llama_index_hybridmem.noise.distance import distance
 from llama_index_hybridmem.noise.measuring import measure, wilson
 from llama_index_hybridmem.noise.profile import KindRate, NoiseProfile
@@ -190,9 +191,7 @@ class _Reading:
 
     def _noise(self, tallies: Tallies, profile: NoiseProfile | None, settings: Mapping[str, Any]) -> Noise:
         """Measure a sample, as retrieved and as damaged."""
-        from llama_index_hybridmem.noise.detectors import measured
-
-        errors = measured.errors()
+        errors = detectors_errors()
         natural = measure((_scene(each, each.clean) for each in self._sample.records()), errors, "as retrieved")
         natural = _labelled(natural, tallies.without_gold, tallies.records)
         achieved = measure((_scene(each, each.noisy) for each in self._sample.records()), errors, "with noise")
