@@ -13,9 +13,9 @@ from random import Random
 from typing import Literal
 
 from llama_index_hybridmem.noise.kinds import LIST_KINDS, Kind
-from llama_index_hybridmem.noise.mix import FALSE, Mix
+from llama_index_hybridmem.noise.mix import FALSE, Mix, Recipe
 from llama_index_hybridmem.noise.operators import catalog
-from llama_index_hybridmem.noise.operators.registry import damage, damage_passage, mark
+from llama_index_hybridmem.noise.operators.registry import Operator, damage, damage_passage, mark
 from llama_index_hybridmem.noise.scene import Passage, Scene, World
 from llama_index_hybridmem.noise.support import evidence, quoted, support
 
@@ -82,7 +82,7 @@ def _happens(mix: Mix, kind: Kind, draw: Random) -> bool:
 
 
 def _list_damage(scene: Scene, mix: Mix, draw: Random, key: str, world: World) -> Scene:
-    before, length = scene, len(scene.passages)
+    before = scene
     for kind in mix.of_lists:
         recipe = mix.recipes[kind]
         if kind in LIST_KINDS:
@@ -90,12 +90,21 @@ def _list_damage(scene: Scene, mix: Mix, draw: Random, key: str, world: World) -
                 which = recipe.draw_operators(draw)[0]
                 scene = damage(scene, which, recipe.draw_severity(draw), f"{key}/{which.name}", world)
             continue
-        wanted = Counter(recipe.draw_operators(draw)[0].name for _ in range(length) if draw.random() < recipe.rate)
+        flags = sum(draw.random() < recipe.rate for _ in before.passages)
+        wanted = Counter(recipe.draw_operators(draw)[0].name for _ in range(flags))
         for which, _ in recipe.operators:
             if which.scope == "scene" and wanted[which.name]:
-                share = min(1.0, wanted[which.name] / max(len(scene.passages), 1))
-                scene = damage(scene, which, share, f"{key}/{which.name}", world)
+                scene = _add(scene, which, wanted[which.name], recipe, draw, key, world)
     return _shortened(scene, before)
+
+
+def _add(scene: Scene, which: Operator, count: int, recipe: Recipe, draw: Random, key: str, world: World) -> Scene:
+    """Let an operator of lists add so many passages: one by one, or as a share of the list."""
+    if not which.adds_one:
+        return damage(scene, which, min(1.0, count / len(scene.passages)), f"{key}/{which.name}", world)
+    for number in range(count):
+        scene = damage(scene, which, recipe.draw_severity(draw), f"{key}/{number}/{which.name}", world)
+    return scene
 
 
 def _shortened(scene: Scene, before: Scene) -> Scene:
@@ -122,7 +131,8 @@ def _damaged(scene: Scene, passage: Passage, at: int, mix: Mix, draw: Random, ke
             continue
         recipe = mix.recipes[kind]
         severity = recipe.draw_severity(draw)
-        for which in recipe.draw_operators(draw):
+        tried = recipe.draw_operators(draw)
+        for which in tried if tried[0].scope == "passage" else ():  # else it was made of the list, or will not be
             if which.scope == "passage":
                 changed = damage_passage(passage, which, severity, f"{key}/{at}/{which.name}", world)
                 if changed is not passage:

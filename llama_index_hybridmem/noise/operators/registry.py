@@ -56,6 +56,8 @@ class Operator:
         change: of a passage; None for one of scenes.
         rearrange: of a scene; None for one of passages.
         may_empty: whether it may leave a passage without text.
+        adds_one: whether it adds one passage to the list, and the severity is that one's; for other operators of
+            scenes the severity is the share of the list.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Operator:
     change: OfPassage | None = None
     rearrange: OfScene | None = None
     may_empty: bool = False
+    adds_one: bool = False
 
 
 _REGISTERED: dict[str, Operator] = {}
@@ -94,11 +97,11 @@ def of_passage(name: str, kind: Kind, *, may_empty: bool = False) -> Callable[[F
     return register
 
 
-def of_scene(name: str, kind: Kind) -> Callable[[F], F]:
+def of_scene(name: str, kind: Kind, *, adds_one: bool = False) -> Callable[[F], F]:
     """Register a function of a scene as an operator."""
 
     def register(function: F) -> F:
-        _add(Operator(name, kind, "scene", _about(function), rearrange=function))
+        _add(Operator(name, kind, "scene", _about(function), rearrange=function, adds_one=adds_one))
         return function
 
     return register

@@ -78,7 +78,7 @@ def counterfactual(passage: Passage, severity: float, draw: Random, world: World
     return Change(everywhere(text, found, put), fields, was_and_now(put))
 
 
-@of_scene("stale_version", "stale")
+@of_scene("stale_version", "stale", adds_one=True)
 def stale_version(scene: Scene, severity: float, draw: Random, world: World) -> Scene | None:
     """Puts an older copy of a passage beside it, dated as such; severity is the share of its values that differ."""
     seed, own = _start(draw)
@@ -97,7 +97,7 @@ def stale_version(scene: Scene, severity: float, draw: Random, world: World) -> 
     return None
 
 
-@of_scene("conflicting_source", "conflict")
+@of_scene("conflicting_source", "conflict", adds_one=True)
 def conflicting_source(scene: Scene, severity: float, draw: Random, world: World) -> Scene | None:
     """Adds a less trustworthy source that says otherwise; severity is the share of its values that differ."""
     seed, own = _start(draw)
@@ -114,7 +114,7 @@ def conflicting_source(scene: Scene, severity: float, draw: Random, world: World
     return None
 
 
-@of_scene("fictitious", "distractor")
+@of_scene("fictitious", "distractor", adds_one=True)
 def fictitious(scene: Scene, severity: float, draw: Random, world: World) -> Scene | None:
     """Adds a passage like one that is there, about another entity; severity is the share of its values that differ."""
     seed, own = _start(draw)
