@@ -221,11 +221,15 @@ def _put(drafts: Iterable[Draft], folder: Path, options: ExportOptions) -> None:
 
 
 def _fit(folder: Path, known: Drafts, options: ExportOptions, profile: NoiseProfile) -> None:
-    from llama_index_hybridmem.noise.profiles import error_rates  # loads LlamaIndex, which workers do without
+    if (folder / MIX).exists():
+        return
+    errors = None
+    if options.fitted:
+        from llama_index_hybridmem.noise.profiles import error_rates  # loads LlamaIndex, which workers do without
 
-    if not (folder / MIX).exists():
-        stream = (draft for number in range(len(known.parts)) for draft in known.load(folder, number))
-        write_object(folder / MIX, fit_mix(profile, options, stream, read_world(folder), error_rates()))
+        errors = error_rates()
+    stream = (draft for number in range(len(known.parts)) for draft in known.load(folder, number))
+    write_object(folder / MIX, fit_mix(profile, options, stream, read_world(folder), errors))
 
 
 def _tally(folder: Path, known: Drafts, made: int) -> Exported:

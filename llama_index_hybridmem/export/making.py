@@ -142,7 +142,7 @@ def tells(asked: Collection[str], answer: str, passage: Passage, share: float = 
     found = quoted(answer, passage.text)
     if found is None or not asked:
         return found is not None
-    at = passage.text.find(found)
+    at = _place(passage.text, found)
     around = passage.text[max(0, at - _LONGEST_QUOTE) : at + len(found) + _LONGEST_QUOTE]
     return len(set(asked) & set(content_stems(f"{passage.title} {around}"))) >= share * len(set(asked))
 
@@ -203,7 +203,7 @@ def _told(scene: Scene, passages: Sequence[Passage]) -> bool:
 
 def _sentence(passage: Passage, words: str) -> str:
     """The sentence around words of a passage; the words alone where it is damaged, or endless."""
-    text, start = passage.text, passage.text.find(words)
+    text, start = passage.text, _place(passage.text, words)
     before = _BEFORE.match(text, max(0, start - _LONGEST_QUOTE), start)
     first = before.end() if before else max(0, start - _LONGEST_QUOTE)
     behind = _BEHIND.search(text, start + len(words), start + len(words) + _LONGEST_QUOTE)
@@ -213,3 +213,14 @@ def _sentence(passage: Passage, words: str) -> str:
         a < last and b > first or a == b and first < a < last for each in passage.damage for a, b in each.spans
     )
     return words if cut or broken or behind is None else text[first:last].strip()
+
+
+def _place(text: str, words: str) -> int:
+    """Where words begin that `quoted` has found: not inside of another word."""
+    at = text.find(words)
+    while at > 0 and (text[at - 1].isalnum() or text[at + len(words) : at + len(words) + 1].isalnum()):
+        following = text.find(words, at + 1)
+        if following < 0:
+            break
+        at = following
+    return at

@@ -116,22 +116,6 @@ class ExportOptions:
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"{place}: a field is of the wrong form: {error}") from error
 
-    def difference(self, other: ExportOptions) -> str:
-        """Name the options in which two differ, with both values; "" when none does."""
-        mine, theirs = _flat(self.to_json()), _flat(other.to_json())
-        return "; ".join(
-            f"{name} is {mine.get(name)!r:.60} here and {theirs.get(name)!r:.60} there"
-            for name in dict.fromkeys((*mine, *theirs))
-            if mine.get(name) != theirs.get(name)
-        )
-
-
-def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in row.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
-
 
 def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
