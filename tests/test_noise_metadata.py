@@ -25,7 +25,7 @@ DETECTORS = (
     detecting.metadata_time,
     detecting.metadata_origin,
 )
-SUBJECTS = ("Hamming code", "Row hammer", "Phase change", "Ferroelectric gate", "Crossbar array", "Magnetic tunnel")
+SUBJECTS = ("Hamming code", "Wear levelling", "Phase change", "Ferroelectric gate", "Crossbar array", "Magnetic tunnel")
 
 
 def of(n: int, **other: Any) -> Passage:
@@ -209,5 +209,5 @@ def test_what_a_documents_other_passages_say_counts() -> None:
     """Passages of one document have one date and one source."""
     peers = [replace(of(0), id=f"peer{n}") for n in range(2)]
     assert found(of(0, updated="2013-11-30"), peers) == {"metadata_date": 0.5}
-    assert found(of(0, file_name="row-hammer.md"), peers) == {"metadata_source": 0.5}
+    assert found(of(0, file_name="wear-levelling.md"), peers) == {"metadata_source": 0.5}
     assert found(of(0), peers) == {}

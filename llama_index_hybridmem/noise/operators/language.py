@@ -23,7 +23,7 @@ ENGLISH = 0.2
 """Share of a text's words that the lexicon must have for the text to count as English: English prose has about half of
 its words there, German, French and Spanish under a tenth."""
 
-_END = re.compile(r"(?<=[.!?。！？])[\"'”’)\]]*(?:\s+|(?<=[。！？]))|\s*\n\s*")
+_END = re.compile(r"(?<=[.!?。！？])[\"'”’)\]]*(?:\s+|(?<=[。！？]))|(?<!\s)\s*\n\s*")
 _FENCE = re.compile(r"^[ \t>]*(```|~~~).*?(?:^[ \t>]*\1|\Z)", re.MULTILINE | re.DOTALL)
 _LETTER = re.compile(r"[^\W\d_]")
 _KEPT_OR_WORD = re.compile(r"`[^`\n]*`|\]\([^)\s]*\)|(?<![\w'’.@/=&#-])([A-Za-z]+)(?![\w'’@/=]|[-.]\w)")

@@ -29,7 +29,7 @@ _SETEXT_LINE = re.compile(r"[ \t>]*(?:=+|-+)[ \t]*$")
 _BREAKS_BEFORE = re.compile(r"\s*\n\s*$")
 _BREAKS_BEHIND = re.compile(r"[ \t]*(?:\r\n?|\n)\s*")
 _PROSE = re.compile(r"[ \t]*(?![|`~#>]|[-*+][ \t]|\d{1,9}[.)][ \t]|[-=]+[ \t]*$)\S", re.MULTILINE)
-_ITEM_BREAK = re.compile(r"[ \t]*(?:\r\n?|\n)[\s>]*")
+_ITEM_BREAK = re.compile(r"(?<![ \t])[ \t]*(?:\r\n?|\n)[\s>]*")
 _ITEM_BREAK_AND_MARK = re.compile(_ITEM_BREAK.pattern + r"(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?")
 _NESTING = re.compile(r"^[ \t]+(?=(?:[-*+]|\d{1,9}[.)])[ \t])", re.MULTILINE)
 
