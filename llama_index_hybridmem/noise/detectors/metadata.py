@@ -100,10 +100,10 @@ def metadata_origin(passage: Passage, scene: Scene) -> Finding | None:
     odd = [name for name in there if _differs(name, passage, scene)]
     if odd:
         return _finding("metadata_source", len(odd) / len(there))
+    if _agree(passage) is not False:
+        return None
     others = [agrees for each in _others(passage, scene) if (agrees := _agree(each)) is not None]
-    if _agree(passage) is False and len(others) >= PEERS and all(others):
-        return _finding("metadata_source", 1 / len(there))
-    return None
+    return _finding("metadata_source", 1 / len(there)) if len(others) >= PEERS and all(others) else None
 
 
 def _finding(operator: str, severity: float, spans: Iterable[Span] = ()) -> Finding:
@@ -113,10 +113,12 @@ def _finding(operator: str, severity: float, spans: Iterable[Span] = ()) -> Find
 def _value(passage: Passage, name: str) -> str:
     """A field's value as text; "" for none, blank or a placeholder."""
     value = passage.metadata.get(name)
-    if value is None:
-        return ""
-    text = str(value).strip()
-    return "" if _PLACEHOLDER.fullmatch(text) else text
+    return "" if value is None else _unless_placeholder(str(value))
+
+
+@lru_cache(1024)
+def _unless_placeholder(value: str) -> str:
+    return "" if _PLACEHOLDER.fullmatch(value.strip()) else value.strip()
 
 
 def _others(passage: Passage, scene: Scene) -> list[Passage]:
@@ -247,8 +249,8 @@ def _later_years(passage: Passage, scene: Scene) -> list[Span]:
 
     Two different ones at least: plans and forecasts name one.
     """
-    own, newest = _newest(passage), max(_newest(each) for each in scene.passages)
-    if not own < newest:
-        return []
-    found = [match for match in _YEAR.finditer(passage.text) if own < int(match[1]) <= newest]
+    own = _newest(passage)
+    told = [match for match in _YEAR.finditer(passage.text) if own < int(match[1])]
+    newest = max(_newest(each) for each in scene.passages) if told else own
+    found = [match for match in told if int(match[1]) <= newest]
     return [match.span() for match in found] if len({match[1] for match in found}) > 1 else []
