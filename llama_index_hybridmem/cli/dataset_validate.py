@@ -57,5 +57,5 @@ def _say(found: Validation) -> None:
     if found.wrong > len(found.problems):
         page.print(f"… and {found.wrong - len(found.problems):,} more")
     rows = ", ".join(f"{name} {n:,}" for name, n in found.rows.items()) or "none"
-    verdict = "nothing wrong" if found.ok else f"{found.wrong:,} problems"
+    verdict = "nothing wrong" if found.ok else f"{found.wrong:,} problem{'' if found.wrong == 1 else 's'}"
     page.print(f"{found.records:,} records; rows: {rows}; {verdict}.")

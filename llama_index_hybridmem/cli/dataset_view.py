@@ -73,7 +73,7 @@ def record(found: Record) -> Iterator[RenderableType]:
     grid.add_row("Question", plain(found.question))
     grid.add_row("Answer", plain(found.answer, "green" if found.answerable else "yellow"))
     if not found.answerable and found.expected is not None:
-        grid.add_row("Lost", plain(found.expected))
+        grid.add_row("Unsupported", plain(found.expected))
     for each in found.quotes:
         grid.add_row("Support", plain(f"“{each.text}” in {each.passage}"))
     yield grid
