@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from random import Random
 from typing import Any, NamedTuple
 
@@ -19,9 +20,12 @@ from llama_index_hybridmem.noise.kinds import KINDS, LIST_KINDS, Kind
 from llama_index_hybridmem.noise.operators.registry import Operator, damage
 from llama_index_hybridmem.noise.scene import Passage, Scene, World
 
-USABLE = 0.25
+USABLE = 0.2
 """Least sensitivity + specificity - 1 with which a rate can be corrected. The correction divides by it, so that the
-interval of a corrected rate is four times as wide here, and soon says nothing at all."""
+interval of a corrected rate is five times as wide here, and soon says nothing at all."""
+
+BLIND = 0.1
+"""Share found of what an operator damaged up to which its damage cannot be seen."""
 
 _Z = 1.959964  # of a 95 % interval
 
@@ -99,11 +103,19 @@ class Confusion:
     idle: Mapping[str, int]
 
     def errors(self) -> dict[Kind, Errors]:
-        """Sensitivity over all operators of a kind, each as often as it found something to break, and specificity.
+        """Sensitivity over the operators of a kind, each as often as it found something to break, and specificity.
 
-        Kinds that no detector looks for, or of which nothing was made, are left out.
+        Operators whose damage cannot be seen (`blind`) are left out, unless all of a kind's are: what a profile tells
+        of a kind is how often it can be seen. Kinds that no detector looks for, or of which nothing was made, are
+        left out.
         """
         return {kind: each for kind in self.alarms if (each := self._errors(kind)) is not None}
+
+    def blind(self) -> tuple[str, ...]:
+        """Operators of kinds that are looked for, whose damage goes unseen all the same: `BLIND` of it is found."""
+        return tuple(
+            sorted(name for (kind, name), share in self.found.items() if kind == self.kinds[name] and _is_blind(share))
+        )
 
     def plus(self, other: Confusion) -> Confusion:
         """Both together, as if measured on the scenes of either."""
@@ -111,7 +123,7 @@ class Confusion:
             _together(self.found, other.found),
             _together(self.alarms, other.alarms),
             {**self.kinds, **other.kinds},
-            Counter(self.idle) + Counter(other.idle),
+            {name: self.idle.get(name, 0) + other.idle.get(name, 0) for name in {**self.idle, **other.idle}},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -128,6 +140,7 @@ class Confusion:
             },
             "errors": {kind: {**each._asdict(), "usable": each.usable} for kind, each in self.errors().items()},
             "operators": dict(self.kinds),
+            "blind": list(self.blind()),
             "idle": {name: count for name, count in self.idle.items() if count},
         }
 
@@ -147,10 +160,9 @@ class Confusion:
         return "\n".join(lines) + "\n"
 
     def _errors(self, kind: Kind) -> Errors | None:
-        made = Share(0, 0)
-        for (found, name), share in self.found.items():
-            if found == kind == self.kinds[name]:
-                made = made.plus(share)
+        own = [share for (found, name), share in self.found.items() if found == kind == self.kinds[name]]
+        seen = [share for share in own if not _is_blind(share)] or own
+        made = reduce(Share.plus, seen, Share(0, 0))
         sensitivity, alarms = made.rate, self.alarms[kind].rate
         if sensitivity is None or alarms is None:
             return None
@@ -222,6 +234,10 @@ def _count(cells: dict[Kind, Share], scene: Scene, units: Collection[set[str]], 
         blamed = [{None}] if kind in LIST_KINDS else units
         hits = sum(any(kind in kinds.get(id_, ()) for id_ in ids) for ids in blamed)
         cells[kind] = cells[kind].plus(Share(hits, len(blamed)))
+
+
+def _is_blind(share: Share) -> bool:
+    return share.rate is not None and share.rate <= BLIND
 
 
 def _together(some: Mapping[Any, Share], others: Mapping[Any, Share]) -> dict[Any, Share]:

@@ -26,16 +26,19 @@ _NO_WORD = re.compile(r"[A-Z\d_(){}\[\]=<>/\\@#$]|\w\.\w|\w:")
 
 _ENDED = re.compile(
     r"[.!?…。．！？｡؟۔।॥።።։។။܀᙮⸮‽:;：；][\"'”’»›)\]}」』）】*_`~]*"  # a full stop, or what leads on to a list
-    r"(?:\s*(?:\[[\w\s,;.–-]{1,24}\]|\(\d{1,4}\)|[¹²³⁰-⁹†‡*]{1,3}|:?\d[\d–:-]*))*\s*\Z"  # and a note's number or page
+    r"(?:\s*(?:\[[\w\s,;.–-]{1,24}\]|\(\d{1,4}\)|[¹²³⁰-⁹†‡*]{1,3}|:\d[\d–:-]*))*\s*\Z"  # and a note's number or page
 )
+_LAST = 40
+"""Signs within which a full stop is looked for, with what may stand behind it."""
+
 _NO_STOPS = re.compile(r"[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff]\W*\Z")
 """Thai, Lao, Tibetan, Burmese, Khmer: sentences end with a blank, or with signs that mean other things, too."""
 
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 _HANGING = re.compile(r"(?:[,–—(\[“‘{、，（「『]|\s-|\w-)\s*\Z")
 _SMALL_WORDS = (
-    "a an and as at because between but by for from if in into is its nor of on or our than that the their these this "
-    "those to was were when where which while who whose will with"
+    "a an and as at because between but from if into nor of or our than the their these to was were when where which "
+    "while whose will with"
 )
 _ENDS_SMALL = re.compile(rf"[a-z,]\s+(?:{'|'.join(_SMALL_WORDS.split())})\s*\Z")
 """No sentence of English ends in these; a heading neither."""
@@ -48,8 +51,8 @@ _CODE = re.compile(
     r"[{};=\\>]\s*\Z|\w\([\w, ]*\)\s*\Z"
     r"|^\s*(?:(?:def|class|if|for|while|with|try|else)\b.*:\s*\Z|(?:return|import|const|let|var)\s\S+\s*\Z)"
 )
-_FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
-_STOP_INSIDE = re.compile(r"[^\W\d_]{2}[.!?]\s")
+_FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
+_STOP_INSIDE = re.compile(r"[。！？।؟۔]|[\u0590-\u06ff\uac00-\ud7af]\.")
 _CAPITAL = re.compile(r"[A-ZÀ-ÖØ-ÞΑ-ΩА-Я]")
 
 
@@ -82,7 +85,7 @@ def _head_is_cut(text: str) -> bool:
         return True
     line, _, rest = text.lstrip().partition("\n")
     if rest.startswith("|") and line.rstrip().endswith("|"):
-        return not line.startswith("|")
+        return line.count("|") < rest.partition("\n")[0].count("|")
     if _STARTS_OPEN.match(line):
         return _is_prose(line)
     small = _STARTS_SMALL.match(line)
@@ -92,13 +95,14 @@ def _head_is_cut(text: str) -> bool:
 
 
 def _tail_is_cut(text: str) -> bool:
-    if _ENDED.search(text, max(len(text) - 40, 0)):
+    if _ENDED.search(text, max(len(text) - _LAST, 0)):
         return _ends_dotted(text)
     if _NO_STOPS.search(text, max(len(text) - 8, 0)) or _in_code(text):
         return False
     rest, _, line = text.rstrip().rpartition("\n")
     if line.startswith("|"):
-        return not line.endswith("|") and rest.rstrip().endswith("|")
+        above = rest.rstrip().rpartition("\n")[2]
+        return above.startswith("|") and line.count("|") < above.count("|")
     if _ENDS_SMALL.search(line) and _CODE.search(line) is None:
         return True
     if _HANGING.search(line):
@@ -108,7 +112,7 @@ def _tail_is_cut(text: str) -> bool:
 
 
 def _has_sentences(text: str) -> bool:
-    """Whether its author ends sentences at all, as far as can be seen: a chat may do without."""
+    """Whether its author ends sentences at all, as far as can be seen: a chat without capitals may do without."""
     return _CAPITAL.search(text) is not None or _STOP_INSIDE.search(text) is not None
 
 

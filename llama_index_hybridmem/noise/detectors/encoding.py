@@ -20,7 +20,9 @@ _LOST = re.compile("\ufffd+")
 _ASKED = re.compile(r"(?<=[^\W\d_])\?+(?=[^\W\d_])|(?:(?<=\s)|\A)\?(?=[^\W\d_])|(?<=[\w,)\]] )\?(?= [a-zß-ÿ])")
 """A question mark for a letter, a quotation mark or a dash, where no question ends."""
 
-_CODE = re.compile(r"(?ms)^\s*(```|~~~).*?(?:^\s*\1\s*$|\Z)|`[^`\n]+`|\S*(?:://|\?\w+[=&]|\?[.:]|www\.)\S*|[(\[]\?\S*")
+_CODE = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)|`[^`\n]+`")
+_LINK = re.compile(r"://|www\.|\?[\w%-]+[=&]|\?[.:]")
+_REACH = 200  # signs of a link that are looked at on either side of a question mark
 
 
 @of_passage("mojibake", "encoding")
@@ -44,11 +46,21 @@ def lost_signs(passage: Passage, scene: Scene) -> Finding | None:
     spans: list[Span] = [match.span() for match in _LOST.finditer(text)] if "\ufffd" in text else []
     if "?" in text and (asked := [match.span() for match in _ASKED.finditer(text)]):
         code = [match.span() for match in _CODE.finditer(text)]
-        spans += [span for span in asked if not any(start <= span[0] < end for start, end in code)]
+        spans += [
+            span
+            for span in asked
+            if not any(start <= span[0] < end for start, end in code) and not _is_in_link(text, *span)
+        ]
     if not spans:
         return None
     kept = 0 if text.isascii() else sum(len(match.group()) for match in _STRETCH.finditer(text.replace("\ufffd", "")))
     return Finding("encoding", "lost_encoding", len(spans) / (len(spans) + kept), tuple(sorted(spans)[:_SHOWN]))
+
+
+def _is_in_link(text: str, start: int, end: int) -> bool:
+    before = text[max(start - _REACH, 0) : start].split()[-1:] if not text[start - 1 : start].isspace() else []
+    behind = text[end : end + _REACH].split()[:1] if not text[end : end + 1].isspace() else []
+    return _LINK.search("".join([*before, text[start:end], *behind])) is not None
 
 
 @cache

@@ -31,13 +31,14 @@ _TAG = re.compile(
 _IN_MARKDOWN = re.compile(r"</?(?:sub|sup|kbd|details|summary)\b|<!--", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#\d{2,6}|#x[\da-f]{2,5}|[a-z]{2,8}\d{0,2}|[A-Z][a-z]{2,7});")
 _ATTRIBUTE = re.compile(
-    r"\b(?:class|style|href|src|id|alt|target|rel|width|height|data-[\w-]+)=\\?[\"'][^\"'\n]*[\"']?\s*/?>?"
+    r"\b(?:class|style|href|src|id|alt|target|rel|width|height|data-[\w-]+)=\\?[\"'][^\"'\n]*(?:[\"'](?:\s?/?>)?)?"
 )
-_RULE = re.compile(r"(?m)(?:^|\s)[.#@]?[\w-]+(?: \([^)\n]*\))?\s?\{\s?[.\w-]+\s?[:{][^{}\n]*[;}]")
+_RULE = re.compile(r"(?m)(?:^|\s)[.#@]?[\w-]+(?: \([^()\n]{0,80}\))?\s?\{\s?[.\w-]+\s?[:{][^{}\n]*[;}]")
 _SCRIPT = re.compile(
-    r"\bfunction ?\w*\([^)\n]*\) ?\{|\b(?:window|document)\.\w+ ?[=(.]|\bvar \w+ ?= ?[^=\n]*;|@media\b|@import\b"
+    r"\bfunction ?\w{0,40}\([^()\n]{0,80}\) ?\{|\b(?:window|document)\.\w+ ?[=(.]|\bvar \w+ ?= ?[^=\n]*;"
+    r"|@media\b|@import\b"
 )
-_CODE = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1\s*$|\Z)|``[^\n]+?``|`[^`\n]+`|^(?: {4}|\t)[^\n]*$")
+_CODE = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)|``[^\n]+?``|`[^`\n]+`|^(?: {4}|\t)[^\n]*$")
 
 
 @of_passage("markup", "html")

@@ -21,8 +21,8 @@ _SLIPS = 0.01
 """Damaged places per word up to which blanks may be an author's own slips."""
 
 _DOUBLED = re.compile(r"(?:(?<=[^\W_])|(?<=[^\W\d_][,;]))(?:[ \u00a0\u3000]{2,}|[ \u00a0]*\t[ \u00a0\t]*)(?=[^\W\d_])")
-_BREAK = re.compile(r"\n[ \t\r]*(\n\s*)?(?=[a-zß-ÿ])")
-_JOINED = re.compile(r"[.,;!?](?:(?<=[a-z]{2}[.!?])[A-Z][a-z]+ |(?<=[a-z]{3}[,;])[a-z]{2,}[ .])")
+_BREAK = re.compile(r"\n[ \t\r]*((?:\n[ \t\r]*){0,3})(?=[a-zß-ÿ])")
+_JOINED = re.compile(r"[.,!?](?:(?<=[a-z]{2}[.!?])[A-Z][a-z]+ |(?<=[a-z]{3},)[a-z]{2,}[ .])")
 _LONG = 24
 _LONGER_WORD = re.compile(rf"\b[a-z]{{{_LONG},}}\b")
 _GLUED = tuple(
@@ -31,7 +31,7 @@ _GLUED = tuple(
 )
 """Common neighbours with the blank between them lost, none of them a word itself; English only."""
 
-_CODE = re.compile(r"(?ms)^\s*(```|~~~).*?(?:^\s*\1\s*$|\Z)|^(?: {4}|\t|\|)[^\n]*$")
+_CODE = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)|^(?: {4}|\t|\|)[^\n]*$")
 
 _AT_LINE_END = re.compile(r"(?<=[^\W\d_]{2})[-\u2010\u00ad][ \t]*\r?\n[ \t]*(?=[a-zß-ÿ]{2})")
 _AND = "and or to und oder bis et ou y e o en of nor but as in plus than y/o and/or sowie".split()
@@ -71,7 +71,7 @@ _SHAPED = (  # a sign without which the pattern need not be tried, and the patte
     ("related", re.compile(r"(?im)^[ \t]*related:? .{3,80}\|.{3,60}$")),
     ("continued", re.compile(r"(?im)^.{3,60}[,(] ?continued\)?[ \t]*$")),
 )
-_PAGE_NUMBER = re.compile(r"(?m)^[ \t]*[-–—]?[ \t]*\d{1,4}[ \t]*[-–—]?[ \t]*$")
+_PAGE_NUMBER = re.compile(r"(?m)^[ \t]*(?:[-–—][ \t]*)?\d{1,4}[ \t]*(?:[-–—][ \t]*)?$")
 _MOST_NUMBERS = 3  # more lines of nothing but a number are a table that lost its form
 _BETWEEN = re.compile(r"(?<=[a-zß-ÿ,])\n([^a-zß-ÿ\n][^\n]{0,79})\n(?=[a-zß-ÿ])")
 """A line that parts a sentence: what stood at the foot or head of a page."""

@@ -56,8 +56,8 @@ _SHAPES = {
     "y": "v g",
 }
 _WORDS = frozenset(
-    "ane arc ard aro bad bas bean beer ber bis boen bur buf car cave con ene ever fer foi gears hac har hei hen "
-    "hod hor hos hot hove how hut inte irs lade liar lier lime mace mada man mary mat me meir mem men mere mese "
+    "ane arc ard aro auch bad bas bean beer ber bis boen bur buf car cave con ene ever fer foi gears hac har hei hen "
+    "hod hor hos hot hove how hut ils inte irs lade liar lier lime mace mada man mary mat me meir mem men mere mese "
     "mis moat mode mora moro nad nave ner net new nis nor nov ohm ona ond ono ore oven oyer rhea rot row sha sho "
     "soma sonne thai thal tham thar thein thera thom thon those tima timo tor uno vary vera ware waa were wim "
     "wino wore wos".split()
@@ -104,7 +104,7 @@ def misread(passage: Passage, scene: Scene) -> Finding | None:
     if not found or (len(found) == 1 and not common and len(pieces) > _SHORT):
         return None
     rate = len(found) / (_SEEN * max(len(text), 1))
-    pattern = "|".join(re.escape(each) for each in sorted(set(found)))
+    pattern = "|".join(re.escape(each) for each in sorted(set(found[:_SHOWN])))
     spans = tuple(match.span() for match in re.finditer(pattern, text))
     return Finding("ocr", "ocr", min(rate / WORST_CER, 1.0), spans[:_SHOWN])
 

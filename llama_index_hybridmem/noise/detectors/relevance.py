@@ -50,7 +50,10 @@ def foreign(scene: Scene) -> Iterator[tuple[str | None, Finding]]:
 @of_scene("unanswerable", "gold_removed")
 def unanswerable(scene: Scene) -> Iterator[tuple[str | None, Finding]]:
     """No passage has enough of the question's words together to hold the answer; severity 1."""
-    if scene.passages and _roots(scene.question) and max(_shares(scene)) < ANSWERING:
+    roots = _roots(scene.question)
+    if any(len(root) == 2 and not root.isascii() for root in roots):
+        return  # pairs of signs, most of them across two words: no text has many
+    if scene.passages and roots and max(_shares(scene)) < ANSWERING:
         yield None, Finding("gold_removed", "gold_removed", 1.0)
 
 
