@@ -273,11 +273,10 @@ def killed_at(step):
     whole, rename = os.fsync, os.replace
     def die_on_write(descriptor):
         nonlocal done
-        done += 1
+        status = os.fstat(descriptor)
+        done += stat.S_ISREG(status.st_mode)
         if done == step:  # half of what was to be written is there
-            size = os.fstat(descriptor).st_size
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                os.ftruncate(descriptor, size // 2)
+            os.ftruncate(descriptor, status.st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
         whole(descriptor)
     def die_on_rename(one, other):
@@ -294,7 +293,7 @@ def run(folder, step):
         if step:
             killed_at(step)
         try:
-            here.export(here.drafts(6), folder, here.FEW, here.NOISE)
+            here.export(here.drafts(5), folder, here.FEW, here.NOISE)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -329,7 +328,7 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 40  # points in time
+    assert int(done.stdout) > 25  # points in time
 
 
 def test_a_finished_export_is_left_alone(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from llama_index_hybridmem.export.shards import (
 )
 from llama_index_hybridmem.export.splitting import split_of
 from llama_index_hybridmem.noise.defaults import default_profile
+from llama_index_hybridmem.noise.detectors.measured import errors
 from llama_index_hybridmem.noise.profile import NoiseProfile
 
 SCHEMA = 1
@@ -223,13 +224,8 @@ def _put(drafts: Iterable[Draft], folder: Path, options: ExportOptions) -> None:
 def _fit(folder: Path, known: Drafts, options: ExportOptions, profile: NoiseProfile) -> None:
     if (folder / MIX).exists():
         return
-    errors = None
-    if options.fitted:
-        from llama_index_hybridmem.noise.profiles import error_rates  # loads LlamaIndex, which workers do without
-
-        errors = error_rates()
     stream = (draft for number in range(len(known.parts)) for draft in known.load(folder, number))
-    write_object(folder / MIX, fit_mix(profile, options, stream, read_world(folder), errors))
+    write_object(folder / MIX, fit_mix(profile, options, stream, read_world(folder), errors()))
 
 
 def _tally(folder: Path, known: Drafts, made: int) -> Exported:

@@ -73,6 +73,8 @@ class ExportOptions:
             raise ConfigurationError(
                 "p_gold and abstain_share: both say how often gold passages stay; give one of them"
             )
+        if "gold_removed" in self.held_out_kinds and (self.p_gold, self.abstain_share) != (None, None):
+            raise ConfigurationError("held_out_kinds: with p_gold or abstain_share gold_removed is in every part")
         _number("strength", self.strength, None)
         _names("formats", self.formats, FORMATS, at_least=1)
         _names("held_out_kinds", self.held_out_kinds, KINDS)
