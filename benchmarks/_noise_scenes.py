@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from llama_index.core.node_parser import MarkdownNodeParser
 from llama_index.core.schema import Document
 
 from llama_index_hybridmem.graph.stores.bm25 import bm25
@@ -22,6 +24,7 @@ from llama_index_hybridmem.terms import content_stems
 
 TOP_K = 5
 WORLD = 300
+MIN_WORDS, MAX_WORDS = 20, 400
 SEED = "noise"
 
 
@@ -50,8 +53,8 @@ class Found:
 def sample() -> tuple[list[Scene], World]:
     """The package's own documents, cut along their structure, with its questions that one of the passages answers."""
     documents = [
-        Document(doc_id=path.stem, text=path.read_text(encoding="utf-8"))
-        for path in sorted(documents_folder().glob("*.md"))
+        Document(doc_id=path.stem, text=path.read_text(encoding="utf-8"), metadata=_as_read(path.name, n))
+        for n, path in enumerate(sorted(documents_folder().glob("*.md")))
     ]
     nodes = StructureSplitter().get_nodes_from_documents(documents)
     passages = [Passage(each.node_id, each.get_content(), dict(each.metadata), each.ref_doc_id) for each in nodes]
@@ -71,6 +74,30 @@ def sample() -> tuple[list[Scene], World]:
     for each in documents:
         mine = [passage for passage in passages if passage.source == each.doc_id]
         rows.append((f"What is {mine[0].title}?", mine[0].text, {mine[0].id}))
+    return list(_scenes(passages, rows)), _world(passages)
+
+
+def documentation(root: Path) -> tuple[list[Scene], World]:
+    """This repository's own Markdown, a passage per section with its heading, fences, lists and links; by heading."""
+    files = [root / "README.md", *sorted((root / "docs").rglob("*.md")), root / "benchmarks" / "README.md"]
+    documents = [
+        Document(doc_id=path.stem, text=path.read_text(encoding="utf-8"), metadata={"file_name": path.name})
+        for path in files
+        if path.exists()
+    ]
+    nodes = MarkdownNodeParser(id_func=lambda n, document: f"{document.node_id}-{n}").get_nodes_from_documents(
+        documents
+    )
+    passages = [
+        Passage(f"{each.ref_doc_id}-{n}", each.get_content(), dict(each.metadata), each.ref_doc_id)
+        for n, each in enumerate(nodes)
+        if MIN_WORDS <= len(each.get_content().split()) <= MAX_WORDS
+    ]
+    rows = []
+    for each in passages:
+        heading = each.text.partition("\n")[0]
+        if heading.startswith("#"):
+            rows.append((heading.lstrip("# "), each.text, {each.id}))
     return list(_scenes(passages, rows)), _world(passages)
 
 
@@ -108,6 +135,11 @@ def _scenes(passages: Sequence[Passage], rows: Sequence[tuple[str, str, set[str]
 
 def _world(passages: Sequence[Passage]) -> World:
     return World(tuple(Random(SEED).sample(list(passages), min(WORLD, len(passages)))))
+
+
+def _as_read(name: str, n: int) -> dict[str, str]:
+    """What a reader of files says of one; the dates are made up, a day apart."""
+    return {"file_name": name, "last_modified_date": (date(2024, 1, 1) + timedelta(days=n)).isoformat()}
 
 
 def _scored(passage: Passage, score: float) -> Passage:

@@ -7,8 +7,8 @@ detectors were set on the sample documents and the first SQuAD split; HotpotQA, 
 for false alarms; the second SQuAD split and NoiserBench were held out. Prints JSON lines: per source the rates with
 95 % intervals and microseconds a passage; then what is found in real retrieved passages (RetrievalQA) and in noise that
 others made (NoiserBench). Tables in Markdown go to standard error. `--write` puts the figures of all clean sources
-together into `noise/detectors/measured.py`. Only the sample documents are ours and in the repository: sets that are not
-there are left out, and the script says so.
+together into `noise/detectors/measured.py`. Only the sample documents and the documentation are ours and in the
+repository: sets that are not there are left out, and the script says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from _noise_scenes import SEED, multi_hop, read, sample, xquad
+from _noise_scenes import SEED, documentation, multi_hop, read, sample, xquad
 
 from llama_index_hybridmem.noise.confusion import Confusion, Share, confusion
 from llama_index_hybridmem.noise.detectors import measured
@@ -45,6 +45,7 @@ STARTS = ("truncate_head", "truncate_chunk")
 def clean_sources(data: Path) -> Iterator[tuple[str, list[Scene], World]]:
     """Give each source of clean scenes that is there."""
     yield "sample documents", *sample()
+    yield "documentation", *documentation(Path(__file__).resolve().parents[1])
     for split, name in (("train", "SQuAD paragraphs"), ("dev", "SQuAD paragraphs, held out")):
         if (path := data / "xquad_en" / f"{split}.jsonl").exists():
             yield name, *xquad(path)

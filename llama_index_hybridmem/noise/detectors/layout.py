@@ -87,8 +87,7 @@ def blanks(passage: Passage, scene: Scene) -> Finding | None:
     spans = [*_wide(text), *_narrow(text, pieces)]
     if not spans or len(spans) <= _SLIPS * len(pieces):
         return None
-    code = [match.span() for match in _CODE.finditer(text)]
-    spans = sorted(span for span in spans if not any(start <= span[0] < end for start, end in code))
+    spans = sorted(_outside_code(text, spans))
     share = len(spans) / len(pieces)
     if share <= _SLIPS:
         return None
@@ -113,7 +112,10 @@ def hyphens(passage: Passage, scene: Scene) -> Finding | None:
 @of_passage("page_furniture", "layout")
 def page_furniture(passage: Passage, scene: Scene) -> Finding | None:
     """Page numbers, banners, menus and lines that come again: what stands around a text; severity 1: five pieces."""
-    spans = sorted(_furniture(passage.text))
+    spans = list(_furniture(passage.text))
+    if not spans:
+        return None
+    spans = sorted(_outside_code(passage.text, spans))
     found: list[Span] = []
     for start, end in spans:  # one piece can look like furniture in more than one way
         if not found or start >= found[-1][1]:
@@ -123,12 +125,22 @@ def page_furniture(passage: Passage, scene: Scene) -> Finding | None:
     return Finding("layout", "page_furniture", min(len(found) / _SEVERE_FURNITURE, 1.0), tuple(found[:_SHOWN]))
 
 
+def _outside_code(text: str, spans: list[Span]) -> list[Span]:
+    code = [match.span() for match in _CODE.finditer(text)]
+    return [span for span in spans if not any(start <= span[0] < end for start, end in code)]
+
+
+def _longest(text: str) -> int:
+    """The longest line of prose: tables and code are not wrapped where prose is."""
+    return max((len(line) for line in text.split("\n") if not line.startswith(("|", "    ", "```"))), default=0)
+
+
 def _wide(text: str) -> Iterator[Span]:
     if "  " in text or "\t" in text or "\u00a0 " in text:
         yield from (match.span() for match in _DOUBLED.finditer(text))
     if "\n" not in text:
         return
-    longest = max(map(len, text.split("\n")))
+    longest = _longest(text)
     for match in _BREAK.finditer(text):
         start = match.start()
         length = start - text.rfind("\n", 0, start) - 1
@@ -163,7 +175,7 @@ def _lines(text: str) -> Iterator[Span]:
     numbers = [match.span() for match in _PAGE_NUMBER.finditer(text)]
     if len(numbers) <= _MOST_NUMBERS and text.count(" ") > 20:
         yield from numbers
-    longest = max(map(len, text.split("\n")))
+    longest = _longest(text)
     yield from (match.span(1) for match in _BETWEEN.finditer(text) if len(match[1]) < 0.6 * longest)
     if text.count("\n") > 3:
         lines = list(_LINE.finditer(text))
