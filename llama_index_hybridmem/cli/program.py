@@ -13,11 +13,13 @@ from . import (
     ask,
     audit,
     costs,
+    dataset,
     demo,
     evaluate,
     graph,
     ingest,
     migrate,
+    noise,
     optimize,
     reindex,
     report,
@@ -68,3 +70,5 @@ app.add_typer(adapters.app, name="adapters")
 app.add_typer(graph.app, name="graph")
 app.add_typer(costs.app, name="costs")
 app.add_typer(audit.app, name="audit")
+app.add_typer(noise.app, name="noise")
+app.add_typer(dataset.app, name="dataset")
