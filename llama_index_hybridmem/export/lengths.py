@@ -19,7 +19,7 @@ MAX_LENGTH = 1024
 """TRL's default."""
 STEP = 64
 """Recommended lengths are multiples of it: what GPUs compute in full tiles."""
-ESTIMATE = "estimate: a token for every four bytes, and four"
+ESTIMATE = "estimate: a token for every four bytes, and four for each part"
 """Named as the tokenizer where there is none."""
 
 _BATCH = 256
@@ -49,7 +49,7 @@ class Lengths:
         self._name, self._tokenizer = _named(tokenizer)
         self._count = _counter(self._tokenizer)
         self._max = max_length or MAX_LENGTH
-        self._waiting: list[tuple[str, str, str]] = []
+        self._waiting: list[tuple[str, str, str, bool]] = []  # id, prompt, and the rest or all of the row
         self._prompts: Counter[int] = Counter()
         self._completions: Counter[int] = Counter()
         self._totals: Counter[int] = Counter()
@@ -63,9 +63,9 @@ class Lengths:
             ConfigurationError: it is a row of no format that is known.
         """
         prompt, whole = (text.encode("utf-8", "replace").decode() for text in self._rendered(row))
-        self._waiting.append(
-            (str(row.get("id", f"row {self._totals.total() + len(self._waiting) + 1}")), prompt, whole)
-        )
+        rest = whole.removeprefix(prompt) if whole.startswith(prompt) else None  # counted once, not twice
+        id_ = str(row.get("id", f"row {self._totals.total() + len(self._waiting) + 1}"))
+        self._waiting.append((id_, prompt, whole if rest is None else rest, rest is None))
         if len(self._waiting) == _BATCH:
             self._measure()
 
@@ -95,8 +95,8 @@ class Lengths:
     def _rendered(self, row: Mapping[str, Any]) -> tuple[str, str]:
         """The prompt as the model gets it, and the whole row."""
         prompt, completion = parted(row)
-        if isinstance(prompt, str):
-            return prompt, prompt + _text(completion)
+        if isinstance(prompt, str):  # TRL ends such an answer itself
+            return prompt, prompt + _text(completion) + (getattr(self._tokenizer, "eos_token", None) or "")
         both = [*prompt, *completion] if not isinstance(completion, str) else prompt
         template = getattr(self._tokenizer, "apply_chat_template", None)
         if template is None or not getattr(self._tokenizer, "chat_template", None):
@@ -109,9 +109,10 @@ class Lengths:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        counts = self._count([text for _, *texts in waiting for text in texts])
-        for place, (id_, *_) in enumerate(waiting):
-            prompt, whole = counts[2 * place], counts[2 * place + 1]
+        counts = self._count([text for _, *texts, _ in waiting for text in texts])
+        for place, (id_, *_, is_whole) in enumerate(waiting):
+            prompt, other = counts[2 * place], counts[2 * place + 1]
+            whole = other if is_whole else prompt + other
             self._prompts[prompt] += 1
             self._completions[max(whole - prompt, 0)] += 1
             self._totals[whole] += 1
