@@ -19,6 +19,7 @@ FEWEST, LIMITED = 100, 500
 """Rows to train on: below the first, examples in the prompt do as well and cost nothing to change; below the second,
 a model learns the form of the answers and little else. Rules of thumb, not measured here."""
 
+_DOMAINS, _OTHERS = 1000, "(others)"  # so that domains that are all different do not fill the memory
 _FALSE: tuple[Kind, ...] = ("counterfactual", "stale", "conflict")
 
 
@@ -99,7 +100,8 @@ class Tally:
         """Count a record."""
         self._records[record.split, record.answerable] += 1
         self._origins[record.origin] += 1
-        self._domains[record.domain or ""] += 1
+        domain = record.domain or ""
+        self._domains[domain if domain in self._domains or len(self._domains) < _DOMAINS else _OTHERS] += 1
         self._passages += len(record.noisy)
         kinds = record.kinds()
         self._undamaged += not kinds

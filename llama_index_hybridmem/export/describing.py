@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llama_index_hybridmem.disk import atomic_write_bytes, on_disk
-from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError
 from llama_index_hybridmem.export.card import card
 from llama_index_hybridmem.export.checks import Tallies, Tally
 from llama_index_hybridmem.export.description import Description, FactsFound, Noise, noise_lines
@@ -64,6 +64,7 @@ def describe(
 
     Raises:
         ConfigurationError: the folder is no export, or a line is no record: names the place.
+        StoreDamagedError: a line is no JSON: names the place.
         StoreError: something cannot be read or written.
         MissingExtraError: the tokenizer is a name, and transformers is not installed.
     """
@@ -251,7 +252,7 @@ def _row(text: bytes, place: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ConfigurationError(f"{place}: not JSON: {error}") from error
+        raise StoreDamagedError(f"{place}: not JSON: {error}") from error
 
 
 def _lines(path: Path) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from llama_index_hybridmem.export.record import Record
 
 _TRAIN_GOLD, _TRAIN_OTHER, _HELD_GOLD = 1, 2, 4
-_BUFFER = 200_000
+_BUFFER = 50_000
 
 
 @dataclass(frozen=True, slots=True)
