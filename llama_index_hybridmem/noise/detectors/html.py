@@ -38,6 +38,7 @@ _SCRIPT = re.compile(
     r"\bfunction ?\w{0,40}\([^()\n]{0,80}\) ?\{|\b(?:window|document)\.\w+ ?[=(.]|\bvar \w+ ?= ?[^=\n]*;"
     r"|@media\b|@import\b"
 )
+_SCRIPT_SIGNS = ("function", "window.", "document.", "var ", "@media", "@import")
 _CODE = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)|``[^\n]+?``|`[^`\n]+`|^(?: {4}|\t)[^\n]*$")
 
 
@@ -68,7 +69,7 @@ def _found(text: str) -> Iterator[Span]:
         yield from (match.span() for match in _ATTRIBUTE.finditer(text))
     if "{" in text:
         yield from (match.span() for match in _RULE.finditer(text))
-    if "(" in text or "=" in text or "@" in text:
+    if any(sign in text for sign in _SCRIPT_SIGNS):
         yield from (match.span() for match in _SCRIPT.finditer(text))
 
 

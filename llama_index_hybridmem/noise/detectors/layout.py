@@ -20,7 +20,9 @@ _SEVERE_FURNITURE = 5
 _SLIPS = 0.01
 """Damaged places per word up to which blanks may be an author's own slips."""
 
-_DOUBLED = re.compile(r"(?:(?<=[^\W_])|(?<=[^\W\d_][,;]))(?:[ \u00a0\u3000]{2,}|[ \u00a0]*\t[ \u00a0\t]*)(?=[^\W\d_])")
+_DOUBLED = re.compile(
+    r"[ \t\u00a0\u3000](?:(?<=[^\W_].)|(?<=[^\W\d_][,;].))(?:(?<=\t)|[ \t\u00a0\u3000])[ \t\u00a0\u3000]*(?=[^\W\d_])"
+)
 _BREAK = re.compile(r"\n[ \t\r]*((?:\n[ \t\r]*){0,3})(?=[a-zß-ÿ])")
 _JOINED = re.compile(r"[.,!?](?:(?<=[a-z]{2}[.!?])[A-Z][a-z]+ |(?<=[a-z]{3},)[a-z]{2,}[ .])")
 _LONG = 24
@@ -33,9 +35,9 @@ _GLUED = tuple(
 
 _CODE = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)|^(?: {4}|\t|\|)[^\n]*$")
 
-_AT_LINE_END = re.compile(r"(?<=[^\W\d_]{2})[-\u2010\u00ad][ \t]*\r?\n[ \t]*(?=[a-zß-ÿ]{2})")
+_AT_LINE_END = re.compile(r"[-\u2010\u00ad](?<=[^\W\d_]{2}.)[ \t]*\r?\n[ \t]*(?=[a-zß-ÿ]{2})")
 _AND = "and or to und oder bis et ou y e o en of nor but as in plus than y/o and/or sowie".split()
-_IN_LINE = re.compile(rf"[^\W\d_]{{2}}(- )(?!(?:{'|'.join(_AND)})\b)[a-zß-ÿ]{{2}}")
+_IN_LINE = re.compile(rf"-(?<=[^\W\d_]{{2}}-) (?!(?:{'|'.join(_AND)})\b)[a-zß-ÿ]{{2}}")
 _LONG_WORDS = 0.4  # share of English words with six letters or more, which can be hyphenated
 
 _FURNITURE = {
@@ -73,7 +75,7 @@ _SHAPED = (  # a sign without which the pattern need not be tried, and the patte
 )
 _PAGE_NUMBER = re.compile(r"(?m)^[ \t]*(?:[-–—][ \t]*)?\d{1,4}[ \t]*(?:[-–—][ \t]*)?$")
 _MOST_NUMBERS = 3  # more lines of nothing but a number are a table that lost its form
-_BETWEEN = re.compile(r"(?<=[a-zß-ÿ,])\n([^a-zß-ÿ\n][^\n]{0,79})\n(?=[a-zß-ÿ])")
+_BETWEEN = re.compile(r"\n(?<=[a-zß-ÿ,]\n)([^a-zß-ÿ\n][^\n]{0,79})\n(?=[a-zß-ÿ])")
 """A line that parts a sentence: what stood at the foot or head of a page."""
 
 _LINE = re.compile(r"(?m)^[ \t]*([^\s|#>*+`-][^\n]{8,79})$")
@@ -101,7 +103,7 @@ def hyphens(passage: Passage, scene: Scene) -> Finding | None:
     if "-" not in text and "\u00ad" not in text and "\u2010" not in text:
         return None
     spans = [match.span() for match in _AT_LINE_END.finditer(text)] if "\n" in text else []
-    spans += [match.span(1) for match in _IN_LINE.finditer(text)] if "- " in text else []
+    spans += [(match.start(), match.start() + 2) for match in _IN_LINE.finditer(text)] if "- " in text else []
     spans += [match.span() for match in re.finditer("\u00ad", text)]
     if not spans:
         return None

@@ -3,7 +3,7 @@
 Without a dictionary most misread words look like words. Three things give them away: the commonest English words, whose
 misreadings are few and are no words ("tbe", "aud", "wlth"); figures in the midst of words and letters in numbers; and
 letters that never meet. From how many are seen the character error rate is estimated. Codes such as "DDR4", "x86_64"
-and hashes mix letters and figures, too, but not in these ways.
+and hashes mix letters and figures, too, but not in these ways. Slips of the keyboard give themselves away in none.
 """
 
 from __future__ import annotations
