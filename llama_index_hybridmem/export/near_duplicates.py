@@ -2,8 +2,8 @@
 
 Knows no record's passages. Memory stays flat: every question is written to a temporary file as a sketch of fixed size
 (MinHash, Broder 1997) beside its text; at the end one column at a time is read and sorted, and only questions whose
-sketches meet in a band are compared, by their words. At a million questions that takes some 60 MB of memory and 350 MB
-of disk.
+sketches meet in a band are compared, by their words. At a million questions of a dozen words that takes about 60 MB of
+memory, 210 MB of disk and two to three minutes.
 """
 
 from __future__ import annotations
@@ -112,11 +112,11 @@ class Questions:
     def _conflicts(self) -> tuple[tuple[Twins, ...], int]:
         """Compare the answers of those that ask the same with the first one's."""
         asked, answers, splits = (self._column(name) for name in ("asked", "answer", "split"))
-        order = np.argsort(asked, kind="stable")
-        order = order[answers[order] != 0]
+        answered = np.flatnonzero(answers)
+        order, starts, lengths = _runs(asked[answered])
         if not len(order):
             return (), 0
-        _, starts, lengths = np.unique(asked[order], return_index=True, return_counts=True)
+        order = answered[order]
         first = np.repeat(order[starts], lengths)
         other = answers[order] != answers[first]
         mixed = np.add.reduceat(other, starts) > 0
@@ -171,15 +171,28 @@ def _nameless(folder: Path) -> IO[bytes]:
 
 def _meeting(band: NDArray[Any], splits: NDArray[Any]) -> Iterator[tuple[Rows, Rows]]:
     """Pair each row with the first of each part whose sketch agrees with its own in this band."""
-    order = np.argsort(band, kind="stable")
-    _, starts, lengths = np.unique(band[order], return_index=True, return_counts=True)
-    shared = np.repeat(lengths > 1, lengths)
+    order, starts, lengths = _runs(band)
     run = np.repeat(np.arange(len(starts)), lengths)
     for split in range(len(SPLITS)):
+        if not len(order):
+            return
         firsts = np.minimum.reduceat(np.where(splits[order] == split, order, len(band)), starts)
         others = firsts[run]
-        met = shared & (others < len(band)) & (others != order)
+        met = (others < len(band)) & (others != order)
         yield order[met], others[met]
+
+
+def _runs(values: NDArray[Any]) -> tuple[Rows, Rows, Rows]:
+    """The rows whose value is not theirs alone, equal ones together; where each run of them starts, and its length."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    new = np.ones(len(values) + 1, bool)
+    new[1:-1] = ordered[1:] != ordered[:-1]
+    del ordered
+    order = order[~(new[:-1] & new[1:])]
+    ordered = values[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(order)])
+    return order, starts, np.diff(np.append(starts, len(order)))
 
 
 def _bands(shingles: Sequence[frozenset[str]]) -> NDArray[np.uint64]:
