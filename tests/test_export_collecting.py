@@ -298,7 +298,7 @@ def test_json_lines_and_tables_say_the_same(tmp_path: Path) -> None:
             id="twice",
         ),
         pytest.param("q.jsonl", b'{"question": "a"}\n{"question": "a"}', "same question twice", id="same"),
-        pytest.param("q.jsonl", b'{"question": "a", "answerable": false, "answer": "b"}', "and yet there is", id="both"),
+        pytest.param("q.jsonl", b'{"question": "a", "answerable": false, "answer": "b"}', "yet there is", id="both"),
         pytest.param("q.csv", b"query\nWho?\n", "line 1: no column question; there are query", id="column"),
         pytest.param("q.csv", b"question,answer\nWho?\n", "line 2: more or fewer cells", id="cells"),
         pytest.param("q.csv", b'question\n"Who?\n', "no CSV", id="quote"),
