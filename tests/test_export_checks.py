@@ -273,10 +273,10 @@ def test_near_duplicates_across_parts_are_found() -> None:
 
 
 def test_many_copies_cost_little_and_are_all_counted() -> None:
-    """Thousands of equal questions are all found, and few of them named."""
-    found = compared([record(n, question=LONG, split="train" if n % 2 else "dev") for n in range(2500)])
-    assert (found.within, found.across) == (2500, 2500)
-    assert len(found.pairs) == 20
+    """Thousands of equal questions are all found, and one or two of them named."""
+    found = compared([record(n, question=LONG, split="train" if n % 2 else "dev") for n in range(2000)])
+    assert (found.within, found.across) == (2000, 2000)
+    assert 0 < len(found.pairs) <= 4
 
 
 def test_conflicting_answers_to_one_question_are_found() -> None:

@@ -138,11 +138,11 @@ def _noise(found: Description) -> Table:
             _rate(each.target),
             _NONE if each.injected is None else f"{each.injected:.1%}",
             _rate(each.achieved),
-            _NONE if each.difference is None else f"{each.difference:+.1%}",
+            _NONE if each.difference is None else f"{100 * each.difference:+.1f}",
         )
         for each in found.noise.lines
     ]
-    return _table(("noise", "target", "injected", "achieved", "difference"), rows)
+    return _table(("noise", "target", "injected", "achieved", "off, points"), rows)
 
 
 def _lengths(found: Description) -> Table:

@@ -110,11 +110,11 @@ def _noise(found: Description) -> Iterator[str]:
             _rate(each.natural),
             share(each.injected),
             _rate(each.achieved),
-            "–" if each.difference is None else f"{each.difference:+.1%}",
+            "–" if each.difference is None else f"{100 * each.difference:+.1f}",
         )
         for each in found.noise.lines
     ]
-    yield from table(("kind", "target", "as retrieved", "injected", "achieved", "difference"), rows)
+    yield from table(("kind", "target", "as retrieved", "injected", "achieved", "off, points"), rows)
     yield (
         "Shares of passages; of questions for order and gold_removed. Target: the profile's. As retrieved and "
         f"achieved: what detectors found in {found.noise.measured:,} records before and after, corrected for their "

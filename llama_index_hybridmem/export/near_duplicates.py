@@ -102,8 +102,9 @@ class Questions:
         for row, other in zip(rows[unseen].tolist(), others[unseen].tolist(), strict=True):
             if not (flags[row] and flags[other]) and self._are_alike(row, other):
                 flags[row] = flags[other] = True
-                if len(named) < _NAMED:
-                    named.append((min(row, other), max(row, other)))
+                first, second = sorted((row, other))
+                if len(named) < _NAMED and all(first != known for known, _ in named):  # one of each group of copies
+                    named.append((first, second))
 
     def _are_alike(self, row: int, other: int) -> bool:
         one, two = (_shingles(self._text(each)[1]) for each in (row, other))

@@ -97,7 +97,7 @@ def _noise(found: Description) -> Iterator[str]:
         return
     yield "<section><h2>Noise: target and achieved</h2>"
     if noise.mean_difference is not None:
-        yield f'<p class="lead">On average a kind is {noise.mean_difference:.1%} off its target.</p>'
+        yield f'<p class="lead">On average a kind is {100 * noise.mean_difference:.1f} points off its target.</p>'
     drawn = [(each.kind, _drawn(each.target), _drawn(each.achieved)) for each in noise.lines]
     svg = drawing.pairs("Target and achieved share of each kind of noise", ("target", "achieved"), drawn)
     yield f'<div class="card">{svg}<p class="dim">Lines are 95 % intervals.</p></div>'
@@ -108,18 +108,18 @@ def _noise(found: Description) -> Iterator[str]:
             _rate(each.natural),
             _NONE if each.injected is None else f"{each.injected:.1%}",
             _rate(each.achieved),
-            _NONE if each.difference is None else f"{each.difference:+.1%}",
-            each.why or ("" if each.target else "not in the profile"),
+            _NONE if each.difference is None else f"{100 * each.difference:+.1f}",
         )
         for each in noise.lines
     ]
-    head = ("kind", "#target", "#as retrieved", "#injected", "#achieved", "#difference", "")
+    head = ("kind", "#target", "#as retrieved", "#injected", "#achieved", "#off, points")
     yield table(
         head,
         rows,
         note="Shares of passages; of questions for order and gold_removed. As retrieved and achieved: found by "
         f"detectors in {noise.measured:,} records before and after the damage, corrected for their errors. Injected: "
-        "exact, by provenance, and on top of what the passages had.",
+        "exact, by provenance, and on top of what the passages had."
+        f"{''.join(f' {each.kind}: {each.why}.' for each in noise.lines if each.why)}",
     )
     yield "</section>"
 
