@@ -16,7 +16,7 @@ from llama_index_hybridmem.noise.kinds import LIST_KINDS, Kind
 from llama_index_hybridmem.noise.mix import FALSE, Mix, Recipe
 from llama_index_hybridmem.noise.operators import catalog
 from llama_index_hybridmem.noise.operators.registry import Operator, damage, damage_passage, mark
-from llama_index_hybridmem.noise.scene import Passage, Scene, World
+from llama_index_hybridmem.noise.scene import Passage, Scene, World, in_place
 from llama_index_hybridmem.noise.support import evidence, quoted, support
 
 Want = Literal["answerable", "unanswerable"]
@@ -100,11 +100,13 @@ def _list_damage(scene: Scene, mix: Mix, draw: Random, key: str, world: World) -
 
 def _add(scene: Scene, which: Operator, count: int, recipe: Recipe, draw: Random, key: str, world: World) -> Scene:
     """Let an operator of lists add so many passages: one by one, or as a share of the list."""
-    if not which.adds_one:
-        return damage(scene, which, min(1.0, count / len(scene.passages)), f"{key}/{which.name}", world)
-    for number in range(count):
-        scene = damage(scene, which, recipe.draw_severity(draw), f"{key}/{number}/{which.name}", world)
-    return scene
+    before = scene.passages
+    if which.adds_one:
+        for number in range(count):
+            scene = damage(scene, which, recipe.draw_severity(draw), f"{key}/{number}/{which.name}", world)
+    else:
+        scene = damage(scene, which, min(1.0, count / len(before)), f"{key}/{which.name}", world)
+    return scene if scene.passages == before else scene.with_passages(in_place(scene.passages, before))
 
 
 def _shortened(scene: Scene, before: Scene) -> Scene:
@@ -164,7 +166,8 @@ def _mended(before: Scene, listed: Scene, damaged: Scene, needed: Sequence[str])
 
 
 def _without_gold(scene: Scene, key: str, world: World) -> Scene:
-    return damage(scene, catalog.operator("gold_removed"), 1.0, f"{key}/gold_removed", world)
+    left = damage(scene, catalog.operator("gold_removed"), 1.0, f"{key}/gold_removed", world)
+    return left.with_passages(in_place(left.passages, (*scene.passages, *scene.near)))
 
 
 def _without_answer(scene: Scene, needed: Sequence[str], key: str) -> Scene:

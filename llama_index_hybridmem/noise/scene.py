@@ -141,6 +141,23 @@ def digest(passage: Passage) -> str:
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def in_place(passages: Sequence[Passage], known: Sequence[Passage]) -> list[Passage]:
+    """Give passages that were added to a list scores that fit their places: their predecessor's, else the successor's.
+
+    Args:
+        passages: the list, some of them added.
+        known: those that were there before; they keep their scores.
+    """
+    ids = {each.id for each in known}
+    placed: list[Passage] = []
+    for at, each in enumerate(passages):
+        if each.id not in ids:
+            later = (other.score for other in passages[at + 1 :] if other.id in ids)
+            each = replace(each, score=placed[-1].score if placed else next(later, None))
+        placed.append(each)
+    return placed
+
+
 def fresh_id(passage: Passage, operator: str, taken: Sequence[Passage]) -> str:
     """An id for a copy of a passage in a scene: ``n1~stale``, or ``n1~stale2`` when that one is taken."""
     ids = {each.id for each in taken}

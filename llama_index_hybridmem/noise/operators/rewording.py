@@ -17,11 +17,10 @@ _SENTENCE_GAP = re.compile(r"(?<=[.!?])[ \n]+(?=[A-Z])")
 _LONG_WORD = re.compile(r"(?<=[a-z,] )[a-z]{5,}(?= )")
 _COMMA = re.compile(r"(?<=[a-z]),(?= [a-z])")
 _WORD = re.compile(r"\w{3,}")
-_LAST_STOP = re.compile(r"(?<=\w)\.\s*\Z")
 
 
 def reworded(text: str, draw: Random, keep: Sequence[str] = (), asked: str = "") -> list[Edit]:
-    """Drop a sentence that is not needed, and change a break, a comma, the case of a word or the last full stop.
+    """Drop a sentence that is not needed, and change a break, a comma or the case of a word; one of these is left out.
 
     Args:
         text: the text.
@@ -68,11 +67,6 @@ def _without_comma(text: str, draw: Random, held: Sequence[Span], asked: str) ->
     return comma and Edit(*comma.span(), "")
 
 
-def _without_stop(text: str, draw: Random, held: Sequence[Span], asked: str) -> Edit | None:
-    stop = _LAST_STOP.search(text, max(0, len(text) - 9))
-    return stop and Edit(*stop.span(), "")
-
-
 def _one_of(pattern: re.Pattern[str], text: str, draw: Random) -> re.Match[str] | None:
     """A match behind a drawn place, so that not all need to be found."""
     return pattern.search(text, draw.randrange(len(text))) or pattern.search(text)
@@ -83,5 +77,4 @@ _CHANGES: list[Callable[[str, Random, Sequence[Span], str], Edit | None]] = [
     _other_break,
     _other_case,
     _without_comma,
-    _without_stop,
 ]
