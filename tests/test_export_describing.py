@@ -227,6 +227,18 @@ def test_what_is_wrong_is_a_warning(tmp_path: Path) -> None:
         assert part in told
 
 
+def test_an_export_without_records_is_described(tmp_path: Path) -> None:
+    """All drafts left out: nothing divides by nothing, no share is made up, and the page is written."""
+    folder = write(tmp_path / "set", [record(0)])
+    (folder / "records" / "part-00000.jsonl").write_text("")
+    (folder / "prompt-completion" / "train-00000.jsonl").unlink()
+    found = describe(folder)
+    assert (found.tallies.records, found.lengths, found.facts.share) == (0, None, None)
+    assert [each.achieved for each in found.noise.lines] == [None, None]
+    assert found.verdict[0] == "too few"
+    assert (folder / "report.html").exists()
+
+
 def test_no_export_is_refused(tmp_path: Path) -> None:
     """A folder without records, a line that is no record, and half a line are named with their place."""
     with pytest.raises(ConfigurationError, match="no finished export"):

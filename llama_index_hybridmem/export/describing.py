@@ -282,6 +282,8 @@ def _old(path: Path) -> str:
 
 def _labelled(profile: NoiseProfile, unanswerable: int, records: int) -> NoiseProfile:
     """The profile with gold_removed as the labels have it: they know what detectors can only guess."""
+    if not records:
+        return profile
     low, high = wilson(unanswerable, records)
     rate = KindRate(unanswerable / records, low, high, source="by the records' labels")
     return replace(profile, kinds={**profile.kinds, "gold_removed": rate})
