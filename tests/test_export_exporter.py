@@ -415,11 +415,13 @@ def test_changed_drafts_are_noticed(tmp_path: Path) -> None:
 
 
 def test_drafts_must_be_there_and_have_ids_of_their_own(tmp_path: Path) -> None:
-    """None of them, or two of one id, is said."""
+    """None of them, two of one id, or an id that cannot be written, is said."""
     with pytest.raises(ConfigurationError, match="no complete drafts"):
         export(None, tmp_path / "none", FEW, NOISE)
     with pytest.raises(ConfigurationError, match="2 drafts have the id 'd1'"):
         export([draft(1), draft(1)], tmp_path / "twice", FEW, NOISE)
+    with pytest.raises(ConfigurationError, match="half a character"):
+        export([replace(draft(1), id="\ud800")], tmp_path / "half", FEW, NOISE)
 
 
 def test_no_drafts_make_an_empty_set(tmp_path: Path) -> None:

@@ -95,12 +95,14 @@ def put_part(folder: Path, number: int, drafts: Sequence[Draft], left_out: Mappi
         left_out: reason to the ids of questions that became no draft.
 
     Raises:
-        ConfigurationError: a draft's id occurs twice, or the part is there with other drafts.
+        ConfigurationError: a draft's id occurs twice or is no Unicode, or the part is there with other drafts.
         StoreError: it cannot be written.
     """
     for id_, count in Counter(each.id for each in drafts).items():
         if count > 1:
             raise ConfigurationError(f"{count} drafts have the id {id_!r}: each needs its own")
+        if not id_.isascii() and id_.encode("utf-8", "ignore").decode("utf-8") != id_:
+            raise ConfigurationError(f"the id {id_!r} holds half a character, so that no file can name it")
     place, content = part(folder, DRAFTS, number), b"".join(line(each.to_json()) for each in drafts)
     if place.exists():
         with on_disk(place):
