@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
-import llama_index_hybridmem.noise.detectors as _folder
+from llama_index_hybridmem.noise.detectors import (  # noqa: F401 - each registers what it has
+    cuts,
+    duplicates,
+    encoding,
+    html,
+    language,
+    layout,
+    markdown,
+    metadata,
+    ocr,
+    relevance,
+    statements,
+)
 from llama_index_hybridmem.noise.findings import detect, detectors, versions
-
-for _module in pkgutil.iter_modules(_folder.__path__):
-    if _module.name not in ("catalog", "registry"):
-        importlib.import_module(f"{_folder.__name__}.{_module.name}")
 
 __all__ = ["detect", "detectors", "versions"]
