@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from llama_index_hybridmem.disk import FolderLock
 from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError, StoreError, StoreLockedError
-from llama_index_hybridmem.export import making
+from llama_index_hybridmem.export import making, parallel
 from llama_index_hybridmem.export.exporter import export
 from llama_index_hybridmem.export.making import Chances, LeftOut, make_record
 from llama_index_hybridmem.export.options import ExportOptions
@@ -39,7 +39,7 @@ FEW = ExportOptions(shard_rows=4, fitted=False, formats=("prompt-completion", "o
 def draft(number: int, **change: Any) -> Draft:
     """A question about a machine, and three passages; the second answers."""
     about = (
-        f"The loom of mill {number} was built in {1600 + number} by Jacob Arkwright of Derby. It has {number} shafts."
+        f"The loom of mill {number} was built in {1000 + number} by Jacob Arkwright of Derby. It has {number} shafts."
     )
     texts = (
         f"Mill {number} stands on the river.",
@@ -54,7 +54,7 @@ def draft(number: int, **change: Any) -> Draft:
     )
     near = (Passage(f"n{number}-near", "The loom of another mill is older.", {}, "other.md"),)
     scene = Scene(
-        f"When was the loom of mill {number} built?", passages, near, frozenset([f"n{number}-1"]), str(1600 + number)
+        f"When was the loom of mill {number} built?", passages, near, frozenset([f"n{number}-1"]), str(1000 + number)
     )
     return replace(Draft(f"d{number}", replace(scene, **change)), versions={f"doc{number}-1.md": "v1"})
 
@@ -89,7 +89,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_an_answer_is_given_only_with_what_supports_it(tmp_path: Path) -> None:
     """With its quote standing word by word in the damaged passages; else the model abstains, and quotes nothing."""
-    export(drafts(120), tmp_path, replace(FEW, strength=2.0), NOISE)
+    export(drafts(60), tmp_path, replace(FEW, strength=2.0), NOISE)
     made = records(tmp_path)
     assert {each.answerable for each in made} == {True, False}
     for each in made:
@@ -110,15 +110,15 @@ def test_a_sound_passage_is_quoted_by_the_sentence() -> None:
     made = make_record(draft(7), FEW, Mix({}), World())
     assert isinstance(made, Record)
     assert [quote.text for quote in made.quotes] == [
-        "The loom of mill 7 was built in 1607 by Jacob Arkwright of Derby."
+        "The loom of mill 7 was built in 1007 by Jacob Arkwright of Derby."
     ]
 
 
 def test_own_quotes_come_first() -> None:
     """What the user quoted for the answer is quoted, as it stands in the passage."""
-    made = make_record(draft(7, quotes=("mill 7 was  built in 1607",)), FEW, Mix({}), World())
+    made = make_record(draft(7, quotes=("mill 7 was  built in 1007",)), FEW, Mix({}), World())
     assert isinstance(made, Record)
-    assert [quote.text for quote in made.quotes] == ["mill 7 was built in 1607"]
+    assert [quote.text for quote in made.quotes] == ["mill 7 was built in 1007"]
 
 
 def test_what_was_retrieved_without_an_answer_abstains() -> None:
@@ -184,19 +184,19 @@ def test_the_same_draft_gives_the_same_record_whatever_came_before() -> None:
 
 def test_abstain_share_is_reached_from_either_side(tmp_path: Path) -> None:
     """By taking gold away where too few abstain, by leaving real failures out where too many would; all is counted."""
-    few = export(drafts(160), tmp_path / "few", replace(FEW, abstain_share=0.3), NOISE)
-    assert few.records == 160
+    few = export(drafts(100), tmp_path / "few", replace(FEW, abstain_share=0.3), NOISE)
+    assert few.records == 100
     assert 0.2 < few.abstained / few.records < 0.4
-    failures = (draft(each, gold=frozenset(), answer=None) if each % 2 else draft(each) for each in range(160))
+    failures = (draft(each, gold=frozenset(), answer=None) if each % 2 else draft(each) for each in range(100))
     many = export(failures, tmp_path / "many", replace(FEW, abstain_share=0.2), profile())
     assert 0.12 < many.abstained / many.records < 0.28
-    assert many.left_out[making.SURPLUS] == 160 - many.records
+    assert many.left_out[making.SURPLUS] == 100 - many.records
 
 
 def test_p_gold_decides_whether_gold_stays(tmp_path: Path) -> None:
     """1 keeps every answer supported whatever the noise, 0 none; a share of the answered ones in between."""
-    for share, low, high in ((1.0, 0, 0), (0.0, 60, 60), (0.5, 15, 45)):
-        made = export(drafts(60), tmp_path / str(share), replace(FEW, p_gold=share), NOISE)
+    for share, low, high in ((1.0, 0, 0), (0.0, 30, 30), (0.5, 8, 22)):
+        made = export(drafts(30), tmp_path / str(share), replace(FEW, p_gold=share), NOISE)
         assert low <= made.abstained <= high
 
 
@@ -318,8 +318,8 @@ print(step - 1)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_a_kill_at_any_step_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """Killed at every third write or rename (at each in the soak), and run again: all bytes are as without a kill."""
-    assert kill_everywhere(tmp_path, 3) > 25
+    """Killed at every fifth write or rename (at each in the soak), and run again: all bytes are as without a kill."""
+    assert kill_everywhere(tmp_path, 5) > 25
 
 
 def kill_everywhere(folder: Path, stride: int) -> int:
@@ -334,6 +334,17 @@ def kill_everywhere(folder: Path, stride: int) -> int:
     )
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
+
+
+def die(folder: str, number: int) -> None:
+    """Dies in the place of a shard."""
+    os._exit(3)
+
+
+def test_a_worker_that_dies_is_told(tmp_path: Path) -> None:
+    """As an error of ours that says what may be the reason, and what to do."""
+    with pytest.raises(StoreError, match="a worker process died .* call the same again"):
+        list(parallel.run(die, str(tmp_path), [0, 1], processes=2))
 
 
 def test_a_finished_export_is_left_alone(tmp_path: Path) -> None:
@@ -433,8 +444,8 @@ def test_no_drafts_make_an_empty_set(tmp_path: Path) -> None:
 def test_signs_that_files_cannot_hold_do_no_harm(tmp_path: Path) -> None:
     """Half characters come back from the records as they were; rows for trainers are plain UTF-8."""
     odd = "Mill\ud800 \u202eבדיקה 漢字 \u2028 e\u0301 \x00"
-    passages = (Passage("n", f"{odd} built in 1600.", {"title": odd}, "d"), Passage("m", ""))
-    one = Draft("d", Scene(f"When, {odd}?", passages, (), frozenset(["n"]), "1600"))
+    passages = (Passage("n", f"{odd} built in 1000.", {"title": odd}, "d"), Passage("m", ""))
+    one = Draft("d", Scene(f"When, {odd}?", passages, (), frozenset(["n"]), "1000"))
     export([one], tmp_path, FEW, profile())
     (found,) = records(tmp_path)
     assert found.clean == passages
