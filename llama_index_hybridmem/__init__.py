@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .costs.prices.row import PriceRow
     from .encoder import MiniLMEmbedding
     from .errors import BudgetExceededError, HybridMemoryError
+    from .export.dataset import export_dataset
+    from .export.options import ExportOptions
+    from .export.wording import Wording
     from .graph.retriever import EntityGraphRetriever
     from .graph.stores.bolt import Bolt
     from .graph.stores.neo4j.store import Neo4jGraphStore
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
     from .llms.remote.llm import RemoteLoraLLM
     from .llms.tenancy import tenant
     from .memory_block import HybridMemoryBlock
+    from .noise.app_profile import NoiseProfile
+    from .noise.postprocessor import Gold, NoiseInjectionPostprocessor
+    from .noise.traces import RetrievalTraces
     from .query_engine import HybridRouterQueryEngine
     from .retriever import HybridRetriever
     from .routing.arbiter import EvidenceRules
@@ -62,6 +68,8 @@ __all__ = [
     "EntityGraphRetriever",
     "EntityGraphTransform",
     "EvidenceRules",
+    "ExportOptions",
+    "Gold",
     "HybridChatEngine",
     "HybridMemoryBlock",
     "HybridMemoryError",
@@ -74,6 +82,8 @@ __all__ = [
     "LoraHuggingFaceLLM",
     "MiniLMEmbedding",
     "Neo4jGraphStore",
+    "NoiseInjectionPostprocessor",
+    "NoiseProfile",
     "OpenTelemetryTraces",
     "PriceBook",
     "PriceRow",
@@ -82,12 +92,15 @@ __all__ = [
     "QdrantEdgeVectorStore",
     "QdrantServerVectorStore",
     "RemoteLoraLLM",
+    "RetrievalTraces",
     "Route",
     "RouteDecision",
     "RouteSettings",
     "SqliteGraphStore",
     "Store",
     "StructureSplitter",
+    "Wording",
+    "export_dataset",
     "read_traces",
     "tenant",
 ]
@@ -104,6 +117,8 @@ _HOMES = {
     "EntityGraphRetriever": "graph.retriever",
     "EntityGraphTransform": "graph.transform",
     "EvidenceRules": "routing.arbiter",
+    "ExportOptions": "export.options",
+    "Gold": "noise.postprocessor",
     "HybridChatEngine": "chat_engine",
     "HybridMemoryBlock": "memory_block",
     "HybridMemoryError": "errors",
@@ -116,6 +131,8 @@ _HOMES = {
     "LoraHuggingFaceLLM": "llms.local",
     "MiniLMEmbedding": "encoder",
     "Neo4jGraphStore": "graph.stores.neo4j.store",
+    "NoiseInjectionPostprocessor": "noise.postprocessor",
+    "NoiseProfile": "noise.app_profile",
     "OpenTelemetryTraces": "costs.exporters.otel",
     "PriceBook": "costs.prices.book",
     "PriceRow": "costs.prices.row",
@@ -124,12 +141,15 @@ _HOMES = {
     "QdrantEdgeVectorStore": "vector.store",
     "QdrantServerVectorStore": "vector.server",
     "RemoteLoraLLM": "llms.remote.llm",
+    "RetrievalTraces": "noise.traces",
     "Route": "routing.decision",
     "RouteDecision": "routing.decision",
     "RouteSettings": "routing.table",
     "SqliteGraphStore": "graph.stores.sqlite",
     "Store": "stores",
     "StructureSplitter": "splitter",
+    "Wording": "export.wording",
+    "export_dataset": "export.dataset",
     "read_traces": "costs.exporters.reading",
     "tenant": "llms.tenancy",
 }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _WORD = re.compile(r"[^\W_]+(?:[.,](?=\d)[^\W_]+|['’][^\W\d_]+)*")
+_POSSESSIVE = re.compile(r"['’]s?$|(?<=\d),(?=\d)")
 _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 """Thai, Japanese, Chinese, Korean: without blanks (or with glued particles), so compared by pairs of signs."""
 
@@ -41,8 +43,11 @@ def words(text: str) -> list[str]:
     as overlapping pairs of signs.
     """
     found: list[str] = []
-    for match in _WORD.finditer(unicodedata.normalize("NFKC", text)):
-        word = re.sub(r"['’]s?$|(?<=\d),(?=\d)", "", match.group().casefold())
+    for word in map(str.casefold, _WORD.findall(text if text.isascii() else unicodedata.normalize("NFKC", text))):
+        if word.isascii() and word.isalnum():  # nearly all: nothing to cut off, and no script without blanks
+            found.append(word)
+            continue
+        word = _POSSESSIVE.sub("", word)
         if _UNSPACED.fullmatch(word) and len(word) > 2:
             found += [word[i : i + 2] for i in range(len(word) - 1)]
         elif word:
@@ -50,6 +55,7 @@ def words(text: str) -> list[str]:
     return found
 
 
+@lru_cache(maxsize=1 << 16)
 def stem(word: str) -> str:
     """Cut English endings roughly, the same way on both sides of a comparison; words with digits stay."""
     if len(word) < 4 or word.endswith("ss") or any(sign.isdigit() for sign in word):

@@ -28,7 +28,7 @@ from llama_index_hybridmem.export.record import Draft, Record, record_from_json
 from llama_index_hybridmem.export.shards import line, training_line
 from llama_index_hybridmem.export.wording import Wording
 from llama_index_hybridmem.noise.mix import Mix
-from llama_index_hybridmem.noise.profile import KindRate, NoiseProfile
+from llama_index_hybridmem.noise.profile import KindRate, Profile
 from llama_index_hybridmem.noise.scene import Passage, Scene, World
 from llama_index_hybridmem.noise.support import quoted
 
@@ -64,9 +64,9 @@ def drafts(count: int, **change: Any) -> Iterator[Draft]:
     return (draft(number, **change) for number in range(count))
 
 
-def profile(**rates: float) -> NoiseProfile:
+def profile(**rates: float) -> Profile:
     """With these rates."""
-    return NoiseProfile({kind: KindRate(rate, rate, rate) for kind, rate in rates.items()})  # type: ignore[misc]
+    return Profile({kind: KindRate(rate, rate, rate) for kind, rate in rates.items()})  # type: ignore[misc]
 
 
 NOISE = profile(truncation=0.4, ocr=0.3, layout=0.3, metadata=0.2, duplicate=0.1, gold_removed=0.2, irrelevant=0.2)
@@ -371,7 +371,7 @@ def test_a_finished_export_is_left_alone(tmp_path: Path) -> None:
     ],
 )
 def test_nothing_else_goes_on_with_an_export(
-    tmp_path: Path, options: ExportOptions, noise: NoiseProfile, count: int, told: str
+    tmp_path: Path, options: ExportOptions, noise: Profile, count: int, told: str
 ) -> None:
     """What differs is named, and the files stay as they are."""
     export(drafts(9), tmp_path, FEW, NOISE)

@@ -298,7 +298,9 @@ def test_a_passage_about_something_else_is_seen_beside_one_that_is_not() -> None
     question = "When did Dennard patent the DRAM cell?"
     assert [id_ for id_, _ in foreign(scene(question, RIGHT, CLOSE, OTHER))] == ["2"]
     assert [id_ for id_, _ in foreign(scene(question, RIGHT, CLOSE, OTHER, scores=(0.8, 0.7, 0.2)))] == ["2"]
-    assert not list(foreign(scene(question, RIGHT, CLOSE, OTHER, scores=(0.8, 0.7, 0.79))))
+    assert not list(foreign(scene(question, RIGHT, CLOSE, OTHER, scores=(0.8, 0.2, 0.79))))
+    fused = foreign(scene(question, RIGHT, CLOSE, OTHER, scores=(1 / 61, 1 / 62, 1 / 63)))
+    assert [id_ for id_, _ in fused] == ["2"]  # scores by ranks: good ones tell nothing
 
 
 def test_nothing_is_irrelevant_where_no_passage_has_the_words() -> None:

@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.noise.edits import Edit
 from llama_index_hybridmem.noise.fitting import fitted
 from llama_index_hybridmem.noise.injection import inject
 from llama_index_hybridmem.noise.kinds import KINDS
 from llama_index_hybridmem.noise.mix import FALSE, Mix
 from llama_index_hybridmem.noise.operators import catalog
-from llama_index_hybridmem.noise.profile import KindRate, NoiseProfile
+from llama_index_hybridmem.noise.operators.registry import mark
+from llama_index_hybridmem.noise.profile import KindRate, Profile
 from llama_index_hybridmem.noise.scene import Passage, Scene, World
 from llama_index_hybridmem.noise.support import evidence, quoted, support
 
@@ -39,7 +41,7 @@ ELSEWHERE = tuple(
     for n in range(20)
 )
 WORLD = World(ELSEWHERE)
-EVERYTHING = NoiseProfile({kind: KindRate(0.25, 0.2, 0.3) for kind in KINDS})
+EVERYTHING = Profile({kind: KindRate(0.25, 0.2, 0.3) for kind in KINDS})
 
 
 def scene(gold: bool = True) -> Scene:
@@ -130,15 +132,15 @@ def test_kinds_that_come_together_come_together() -> None:
     kinds = {kind: KindRate(0.3, 0.3, 0.3) for kind in ("truncation", "ocr")}
     texts = tuple(Passage(f"p{n}", TEXTS["market"], {}, f"d{n}") for n in range(5))
 
-    def phi(profile: NoiseProfile) -> float:
+    def phi(profile: Profile) -> float:
         mix = Mix.of(profile, operators=["truncate_tail", "ocr"])
         passages = [each for n in range(300) for each in inject(Scene("Who buys?", texts), mix, str(n)).scene.passages]
         both = sum(each.has("ocr") and each.has("truncation") for each in passages) / len(passages)
         shares = [sum(each.has(kind) for each in passages) / len(passages) for kind in ("ocr", "truncation")]
         return (both - shares[0] * shares[1]) / (shares[0] * (1 - shares[0]) * shares[1] * (1 - shares[1])) ** 0.5
 
-    assert abs(phi(NoiseProfile(kinds))) < 0.1
-    assert phi(NoiseProfile(kinds, {"ocr|truncation": 0.6})) == pytest.approx(0.6, abs=0.12)
+    assert abs(phi(Profile(kinds))) < 0.1
+    assert phi(Profile(kinds, {"ocr|truncation": 0.6})) == pytest.approx(0.6, abs=0.12)
 
 
 def test_a_gold_passage_is_never_made_to_lie() -> None:
@@ -172,7 +174,9 @@ def test_evidence_is_the_answer_or_else_the_closest_sentence() -> None:
 def test_support_needs_to_know_whom_it_speaks_of() -> None:
     """An answer whose sentence no longer names its subject supports nothing."""
     before = scene()
-    beheaded = replace(before.passages[0], text="… in 1987.", metadata={})
+    text = before.passages[0].text
+    cut = [Edit(0, text.index("1987"), "… "), Edit(text.index(" in Norwich"), len(text), ".")]
+    beheaded = mark(before.passages[0], "truncate_chunk", 1.0, "k", edits=cut, metadata={"title": None})
     after = before.with_passages([beheaded, *before.passages[1:]])
     assert support(before, before, ("1987",)) == (("founding", "1987"),)
     assert support(before, after, ("1987",)) == ()
@@ -180,13 +184,13 @@ def test_support_needs_to_know_whom_it_speaks_of() -> None:
 
 def test_fitting_adds_only_what_is_missing() -> None:
     """Passages that are cut already are cut no more than the profile asks for; what rarely applies is tried oftener."""
-    profile = NoiseProfile({"truncation": KindRate(0.4, 0.4, 0.4), "html": KindRate(0.3, 0.3, 0.3)})
-    natural = NoiseProfile({"truncation": KindRate(0.25, 0.2, 0.3), "html": KindRate(0.5, 0.4, 0.6)})
+    profile = Profile({"truncation": KindRate(0.4, 0.4, 0.4), "html": KindRate(0.3, 0.3, 0.3)})
+    natural = Profile({"truncation": KindRate(0.25, 0.2, 0.3), "html": KindRate(0.5, 0.4, 0.6)})
     fit = fitted(Mix.of(profile), natural, [scene()] * 20, WORLD)
     assert fit.mix.recipes["truncation"].rate == pytest.approx(0.15 / 0.75 / fit.applicable["truncation"])
     assert "html" not in fit.mix.recipes
     plain = [Scene("q", (Passage("a", "No table here."), Passage("b", "| a | b |\n| --- | --- |\n| 1 | 2 |\n")))] * 20
-    rare = fitted(Mix.of(NoiseProfile({"markdown": KindRate(0.2, 0.2, 0.2)})), NoiseProfile({}), plain)
+    rare = fitted(Mix.of(Profile({"markdown": KindRate(0.2, 0.2, 0.2)})), Profile({}), plain)
     assert rare.applicable["markdown"] == pytest.approx(0.5)
     assert rare.mix.recipes["markdown"].rate == pytest.approx(0.4)
 
@@ -202,7 +206,7 @@ def test_what_a_mix_refuses() -> None:
     with pytest.raises(ConfigurationError, match="'smudge' is no kind of noise"):
         Mix.of(EVERYTHING, without=["smudge"])
     with pytest.raises(ConfigurationError, match="ocr makes ocr noise, not html"):
-        Mix.of(NoiseProfile({"html": KindRate(0.1, 0, 1, operators={"ocr": 1.0})}))
+        Mix.of(Profile({"html": KindRate(0.1, 0, 1, operators={"ocr": 1.0})}))
 
 
 @given(seed=st.integers())

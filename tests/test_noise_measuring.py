@@ -26,7 +26,7 @@ from llama_index_hybridmem.noise.findings import Finding
 from llama_index_hybridmem.noise.kinds import KINDS, LIST_KINDS, Kind
 from llama_index_hybridmem.noise.measuring import NEEDS_QUESTION, RESERVOIR, Tally, corrected, measure, wilson
 from llama_index_hybridmem.noise.passages import to_node, to_passage, to_passages
-from llama_index_hybridmem.noise.profile import UNIFORM, KindRate, NoiseProfile
+from llama_index_hybridmem.noise.profile import UNIFORM, KindRate, Profile
 from llama_index_hybridmem.noise.profiles import PAIRS, from_index, from_traces, load, nodes_of, save
 from llama_index_hybridmem.noise.scene import Passage, Scene
 
@@ -196,8 +196,8 @@ def test_the_interval_of_a_share() -> None:
 
 def test_what_was_made_is_compared_kind_by_kind() -> None:
     """Differences with their intervals, the worst kind, and how much of the noise is of another kind than wanted."""
-    target = NoiseProfile({"ocr": KindRate(0.1, 0, 1, weight=2), "html": KindRate(0.2, 0, 1)})
-    made = NoiseProfile({"ocr": KindRate(0.3, 0.25, 0.35), "html": KindRate(0.1, 0.05, 0.25)})
+    target = Profile({"ocr": KindRate(0.1, 0, 1, weight=2), "html": KindRate(0.2, 0, 1)})
+    made = Profile({"ocr": KindRate(0.3, 0.25, 0.35), "html": KindRate(0.1, 0.05, 0.25)})
     found = distance(target, made)
     gaps = {each.kind: each for each in found.gaps}
     assert gaps["ocr"].difference == pytest.approx(0.1)
@@ -216,8 +216,8 @@ def test_what_was_made_is_compared_kind_by_kind() -> None:
 def test_what_cannot_be_compared_is_named() -> None:
     """A kind that only one of the two has, and one whose detector has changed since."""
     rate = KindRate(0.1, 0, 1)
-    target = NoiseProfile({"ocr": rate, "truncation": rate}, detectors={"cut": 2, "rot": 1, "copies": 1, "gold": 1})
-    made = NoiseProfile({"html": rate, "truncation": rate}, detectors=findings.versions())
+    target = Profile({"ocr": rate, "truncation": rate}, detectors={"cut": 2, "rot": 1, "copies": 1, "gold": 1})
+    made = Profile({"html": rate, "truncation": rate}, detectors=findings.versions())
     found = distance(target, made)
     assert found.gaps == ()
     assert found.left_out == {
@@ -249,7 +249,7 @@ def test_every_default_rate_says_where_it_comes_from() -> None:
         assert sum(each.operators.values()) == pytest.approx(1) or not each.operators
     assert (profile.passages, profile.questions, profile.top_k) == (0, 0, {})
     assert profile.kinds["gold_removed"].rate == 0.2
-    assert NoiseProfile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
+    assert Profile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
 
 
 # -- nodes and passages ------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.events import NoiseInjectedEvent
 from llama_index_hybridmem.noise.injection import Injected
 from llama_index_hybridmem.noise.postprocessor import NOISE_KEY, Gold, NoiseInjectionPostprocessor
-from llama_index_hybridmem.noise.profile import KindRate, NoiseProfile
+from llama_index_hybridmem.noise.profile import KindRate, Profile
 from llama_index_hybridmem.noise.scene import Scene
 
 QUESTION = "In which year was Aldgate Cells founded?"
@@ -88,7 +88,7 @@ def test_export_without_gold_is_refused() -> None:
 
 def test_a_profile_or_rates_and_not_both() -> None:
     """What to do must be said once."""
-    profile = NoiseProfile({"ocr": KindRate(1.0, 1.0, 1.0)})
+    profile = Profile({"ocr": KindRate(1.0, 1.0, 1.0)})
     assert (
         NoiseInjectionPostprocessor(profile).postprocess_nodes(nodes(), query_str=QUESTION)[0].text != TEXTS["founding"]
     )

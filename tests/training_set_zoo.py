@@ -19,11 +19,11 @@ from llama_index_hybridmem.export.shards import (
     write_object,
     write_shard,
 )
-from llama_index_hybridmem.noise.profile import KindRate, NoiseProfile
+from llama_index_hybridmem.noise.profile import KindRate, Profile
 from llama_index_hybridmem.noise.scene import Damage, Passage, digest
 
 ABSTAINS = "Not in the sources."
-PROFILE_OF_SET = NoiseProfile(
+PROFILE_OF_SET = Profile(
     {"truncation": KindRate(0.2, 0.1, 0.3), "gold_removed": KindRate(0.25, 0.2, 0.3)}, source="made by hand"
 )
 

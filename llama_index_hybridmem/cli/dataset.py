@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..export.options import ExportOptions
     from ..export.wording import Wording
     from ..index import HybridMemoryIndex
-    from ..noise.profile import NoiseProfile
+    from ..noise.profile import Profile
 
 app = typer.Typer(no_args_is_help=True, help="Make a training set of broken context, look at it, check it.")
 app.command()(inspect)
@@ -146,10 +146,10 @@ def _collected(
     add_gold: bool,
     llm: str | None,
     count: int,
-) -> NoiseProfile:
+) -> Profile:
     """Leave drafts in the folder; gives the profile, which may be that of what they were made from."""
-    from ..export.collecting import collect, collect_traces, lookup_in, some_of
-    from ..export.drafting import Gathering
+    from ..export.collecting import collect, collect_traces
+    from ..export.dataset import of_index
     from .store import open_index
 
     if questions.startswith(_TRACES):
@@ -164,10 +164,8 @@ def _collected(
         found = _profile(profile, None, index)
         if asked is None:
             asked = _generated(index, output, llm, count)
-        how = Gathering(add_gold=lookup_in(index) if add_gold else None, more=some_of(index))
-        retriever = index.as_retriever(similarity_top_k=options.top_k + how.near, deadline_s=None)
         with _progress("asking") as step:
-            collect(asked, retriever, output, options, how, step)
+            collect(asked, folder=output, options=options, progress=step, **of_index(index, options, add_gold=add_gold))
     return found
 
 
@@ -204,7 +202,7 @@ def _generated(index: HybridMemoryIndex, output: Path, llm: str | None, count: i
     return list(found.questions)
 
 
-def _profile(name: str, traces: Path | None, index: HybridMemoryIndex | None) -> NoiseProfile:
+def _profile(name: str, traces: Path | None, index: HybridMemoryIndex | None) -> Profile:
     from ..noise.defaults import default_profile
     from ..noise.profiles import from_index, from_traces, load
 

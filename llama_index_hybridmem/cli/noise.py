@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..noise.confusion import DetectorErrors
     from ..noise.kinds import Kind
-    from ..noise.profile import NoiseProfile
+    from ..noise.profile import Profile
 
 app = typer.Typer(no_args_is_help=True, help="How retrieved text is broken: kinds of noise, and how often they occur.")
 
@@ -80,7 +80,7 @@ def kinds(as_json: Json = False) -> None:
         page.print()
 
 
-def _of_store(folder: Path, sample: int | None) -> NoiseProfile:
+def _of_store(folder: Path, sample: int | None) -> Profile:
     from ..noise.profiles import SAMPLE, from_index
     from .store import open_index
 
@@ -88,7 +88,7 @@ def _of_store(folder: Path, sample: int | None) -> NoiseProfile:
         return from_index(index, sample=sample or SAMPLE, progress=step)
 
 
-def _of_traces(file: Path, sample: int | None) -> NoiseProfile:
+def _of_traces(file: Path, sample: int | None) -> Profile:
     from ..noise.profiles import from_traces
 
     if sample is not None:
@@ -111,7 +111,7 @@ def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _tell(found: NoiseProfile, as_json: bool) -> None:
+def _tell(found: Profile, as_json: bool) -> None:
     from ..noise.kinds import LIST_KINDS
     from . import screen
 
@@ -135,7 +135,7 @@ def _tell(found: NoiseProfile, as_json: bool) -> None:
         page.print(f"Together in a passage (correlation): {told}.", style="dim", markup=False)
 
 
-def _profile_view(found: NoiseProfile) -> Table:
+def _profile_view(found: Profile) -> Table:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")

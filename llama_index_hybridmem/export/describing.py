@@ -30,7 +30,7 @@ from llama_index_hybridmem.noise.detectors import catalog
 from llama_index_hybridmem.noise.detectors.measured import errors as detectors_errors
 from llama_index_hybridmem.noise.distance import distance
 from llama_index_hybridmem.noise.measuring import measure, wilson
-from llama_index_hybridmem.noise.profile import KindRate, NoiseProfile
+from llama_index_hybridmem.noise.profile import KindRate, Profile
 from llama_index_hybridmem.noise.scene import Passage, Scene
 
 MEASURED = 5000
@@ -186,11 +186,11 @@ class _Reading:
         kinds = {kind: n for kind, n in sorted(self._facts.items()) if kind != "any"}
         return FactsFound(tallies.answerable, self._facts["any"], kinds, tuple(self._doubtful))
 
-    def _profile(self) -> NoiseProfile | None:
+    def _profile(self) -> Profile | None:
         path = self._folder / PROFILE
-        return NoiseProfile.from_json(read_object(path), str(path)) if path.exists() else None
+        return Profile.from_json(read_object(path), str(path)) if path.exists() else None
 
-    def _noise(self, tallies: Tallies, profile: NoiseProfile | None, settings: Mapping[str, Any]) -> Noise:
+    def _noise(self, tallies: Tallies, profile: Profile | None, settings: Mapping[str, Any]) -> Noise:
         """Measure a sample, as retrieved and as damaged."""
         errors = detectors_errors()
         natural = measure((_scene(each, each.clean) for each in self._sample.records()), errors, "as retrieved")
@@ -198,7 +198,7 @@ class _Reading:
         achieved = measure((_scene(each, each.noisy) for each in self._sample.records()), errors, "with noise")
         achieved = _labelled(achieved, tallies.abstained, tallies.records)
         target = None if profile is None else _stronger(profile, settings)
-        gaps = distance(target or NoiseProfile({}), achieved)
+        gaps = distance(target or Profile({}), achieved)
         lines = noise_lines(tallies, target, natural, achieved, gaps.left_out)
         return Noise(lines, len(self._sample), gaps.total_variation, gaps.mean)
 
@@ -268,7 +268,7 @@ def _left_out(folder: Path) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def _stronger(profile: NoiseProfile, settings: Mapping[str, Any]) -> NoiseProfile:
+def _stronger(profile: Profile, settings: Mapping[str, Any]) -> Profile:
     """The profile with the export's strength as its weight."""
     strength = settings.get("options", {}).get("strength", 1.0)
     kinds = {kind: replace(each, weight=each.weight * strength) for kind, each in profile.kinds.items()}
@@ -280,7 +280,7 @@ def _old(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
 
-def _labelled(profile: NoiseProfile, unanswerable: int, records: int) -> NoiseProfile:
+def _labelled(profile: Profile, unanswerable: int, records: int) -> Profile:
     """The profile with gold_removed as the labels have it: they know what detectors can only guess."""
     if not records:
         return profile

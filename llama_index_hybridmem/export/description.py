@@ -12,7 +12,7 @@ from llama_index_hybridmem.export.leakage import Leakage
 from llama_index_hybridmem.export.shapes import LengthReport, NearDuplicates
 from llama_index_hybridmem.export.style import Oddity
 from llama_index_hybridmem.noise.kinds import KINDS, Kind
-from llama_index_hybridmem.noise.profile import KindRate, NoiseProfile
+from llama_index_hybridmem.noise.profile import KindRate, Profile
 
 SCHEMA = 1
 
@@ -141,7 +141,7 @@ class Description:
 
     name: str
     settings: Mapping[str, Any]
-    profile: NoiseProfile | None
+    profile: Profile | None
     tallies: Tallies
     left_out: Mapping[str, int]
     noise: Noise
@@ -188,9 +188,9 @@ class Description:
 
 def noise_lines(
     tallies: Tallies,
-    target: NoiseProfile | None,
-    natural: NoiseProfile,
-    achieved: NoiseProfile,
+    target: Profile | None,
+    natural: Profile,
+    achieved: Profile,
     left_out: Mapping[Kind, str],
 ) -> tuple[NoiseLine, ...]:
     """Put target, natural, injected and achieved noise side by side.

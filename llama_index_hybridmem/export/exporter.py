@@ -43,7 +43,7 @@ from llama_index_hybridmem.export.shards import (
 from llama_index_hybridmem.export.splitting import split_of
 from llama_index_hybridmem.noise.defaults import default_profile
 from llama_index_hybridmem.noise.detectors.measured import errors
-from llama_index_hybridmem.noise.profile import NoiseProfile
+from llama_index_hybridmem.noise.profile import Profile
 
 SCHEMA = 1
 Progress = Callable[[int, int], None]
@@ -84,7 +84,7 @@ def export(
     drafts: Iterable[Draft] | None,
     folder: str | Path,
     options: ExportOptions | None = None,
-    profile: NoiseProfile | None = None,
+    profile: Profile | None = None,
     *,
     num_proc: int = 1,
     ray: bool = False,
@@ -150,7 +150,7 @@ class Maker:
         self._options = ExportOptions.from_json(read_object(folder / SETTINGS)["options"], str(folder / SETTINGS))
         self._drafts = Drafts.read(folder)
         self._world = read_world(folder)
-        profile = NoiseProfile.from_json(read_object(folder / PROFILE), str(folder / PROFILE))
+        profile = Profile.from_json(read_object(folder / PROFILE), str(folder / PROFILE))
         mix = mix_of(profile, self._options, read_object(folder / MIX)["rates"])
         self._mixes = {"test": mix, "train": mix.without(self._options.held_out_kinds)}
         self._mixes["dev"] = self._mixes["train"]
@@ -202,7 +202,7 @@ def _cut(draft: Draft, top_k: int) -> Draft:
     return replace(draft, scene=replace(scene, passages=scene.passages[:top_k]))
 
 
-def _agree(folder: Path, options: ExportOptions, profile: NoiseProfile) -> None:
+def _agree(folder: Path, options: ExportOptions, profile: Profile) -> None:
     settings = {"schema": SCHEMA, "made_by": __version__, "options": options.to_json(), "hash": options.hash}
     advice = "Give the same again to go on with it, or a new folder"
     keep(folder / SETTINGS, settings, "an export", advice)
@@ -221,7 +221,7 @@ def _put(drafts: Iterable[Draft], folder: Path, options: ExportOptions) -> None:
     finish(folder, count, options.top_k)
 
 
-def _fit(folder: Path, known: Drafts, options: ExportOptions, profile: NoiseProfile) -> None:
+def _fit(folder: Path, known: Drafts, options: ExportOptions, profile: Profile) -> None:
     if (folder / MIX).exists():
         return
     stream = (draft for number in range(len(known.parts)) for draft in known.load(folder, number))

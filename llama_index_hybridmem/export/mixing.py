@@ -14,7 +14,7 @@ from llama_index_hybridmem.noise.fitting import fitted
 from llama_index_hybridmem.noise.kinds import Kind
 from llama_index_hybridmem.noise.measuring import Errors, measure
 from llama_index_hybridmem.noise.mix import Mix
-from llama_index_hybridmem.noise.profile import NoiseProfile
+from llama_index_hybridmem.noise.profile import Profile
 from llama_index_hybridmem.noise.scene import World
 
 LOOKED_AT = 100
@@ -22,7 +22,7 @@ LOOKED_AT = 100
 
 
 def fit_mix(
-    profile: NoiseProfile,
+    profile: Profile,
     options: ExportOptions,
     drafts: Iterable[Draft],
     world: World,
@@ -50,7 +50,7 @@ def fit_mix(
     return {"rates": _rounded(rates), "natural": _rounded(fit.natural), "applicable": _rounded(fit.applicable)}
 
 
-def mix_of(profile: NoiseProfile, options: ExportOptions, rates: Mapping[str, float]) -> Mix:
+def mix_of(profile: Profile, options: ExportOptions, rates: Mapping[str, float]) -> Mix:
     """Give the mix with rates that `fit_mix` has found."""
     target = Mix.of(profile, strength=options.strength)
     recipes = {kind: replace(each, rate=rates[kind]) for kind, each in target.recipes.items() if rates.get(kind)}

@@ -12,7 +12,7 @@ from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.export.record import Split
 from llama_index_hybridmem.export.wording import Wording
 from llama_index_hybridmem.noise.kinds import KINDS, Kind
-from llama_index_hybridmem.noise.profile import NoiseProfile
+from llama_index_hybridmem.noise.profile import Profile
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 FORMATS = ("prompt-completion", "messages", "completion", "alpaca", "sharegpt", "openai")
@@ -88,7 +88,7 @@ class ExportOptions:
         """16 hexadecimal digits that name these options."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
-    def of(self, profile: NoiseProfile) -> ExportOptions:
+    def of(self, profile: Profile) -> ExportOptions:
         """The same options, for a profile."""
         return replace(self, profile=profile.hash)
 

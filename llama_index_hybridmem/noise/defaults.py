@@ -7,7 +7,7 @@ take this one to begin with, and measure your own as soon as there are traces or
 from __future__ import annotations
 
 from llama_index_hybridmem.noise.kinds import Kind
-from llama_index_hybridmem.noise.profile import KindRate, NoiseProfile
+from llama_index_hybridmem.noise.profile import KindRate, Profile
 
 _SPLITTER = "389 Markdown documents of four open projects cut by LlamaIndex's SentenceSplitter, 1024/200 tokens"
 _LISTS = "nine sets of passages as they were retrieved (RGB, RetrievalQA, RAMDocs, NoMIRACL)"
@@ -115,7 +115,7 @@ _KINDS: dict[Kind, KindRate] = {
 }
 
 
-def default_profile() -> NoiseProfile:
+def default_profile() -> Profile:
     """Give a profile for an app without traces.
 
     Returns:
@@ -123,4 +123,4 @@ def default_profile() -> NoiseProfile:
         where documents have several. The lower end of ``truncation`` and ``markdown`` is that of Wilson's 95 %
         interval, the upper one what a splitter of smaller chunks does.
     """
-    return NoiseProfile(dict(_KINDS), source="default: nothing of this app was measured")
+    return Profile(dict(_KINDS), source="default: nothing of this app was measured")

@@ -11,7 +11,7 @@ from typing import Any
 
 from llama_index_hybridmem.noise.findings import detectors
 from llama_index_hybridmem.noise.kinds import KINDS, Kind
-from llama_index_hybridmem.noise.profile import NoiseProfile
+from llama_index_hybridmem.noise.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Distance:
         }
 
 
-def distance(target: NoiseProfile, achieved: NoiseProfile) -> Distance:
+def distance(target: Profile, achieved: Profile) -> Distance:
     """Compare what noise was to be with what it came to be.
 
     Args:
@@ -132,7 +132,7 @@ def distance(target: NoiseProfile, achieved: NoiseProfile) -> Distance:
     return Distance(tuple(gaps), left_out)
 
 
-def _changed(target: NoiseProfile, achieved: NoiseProfile) -> dict[Kind, str]:
+def _changed(target: Profile, achieved: Profile) -> dict[Kind, str]:
     """Kinds with a detector that is another in the two; a profile that was not measured has none to differ."""
     if not target.detectors or not achieved.detectors:
         return {}

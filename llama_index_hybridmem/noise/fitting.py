@@ -13,7 +13,7 @@ from itertools import islice
 from llama_index_hybridmem.noise.kinds import LIST_KINDS, Kind
 from llama_index_hybridmem.noise.mix import Mix, Recipe
 from llama_index_hybridmem.noise.operators.registry import damage
-from llama_index_hybridmem.noise.profile import NoiseProfile
+from llama_index_hybridmem.noise.profile import Profile
 from llama_index_hybridmem.noise.scene import Scene, World
 from llama_index_hybridmem.noise.support import evidence
 
@@ -36,7 +36,7 @@ class Fit:
     applicable: Mapping[Kind, float]
 
 
-def fitted(target: Mix, natural: NoiseProfile, sample: Sequence[Scene], world: World | None = None) -> Fit:
+def fitted(target: Mix, natural: Profile, sample: Sequence[Scene], world: World | None = None) -> Fit:
     """Fit a mix to passages.
 
     Args:

@@ -16,8 +16,9 @@ from llama_index_hybridmem.noise.kinds import LIST_KINDS, Kind
 from llama_index_hybridmem.noise.mix import FALSE, Mix, Recipe
 from llama_index_hybridmem.noise.operators import catalog
 from llama_index_hybridmem.noise.operators.registry import Operator, damage, damage_passage, mark
-from llama_index_hybridmem.noise.scene import Passage, Scene, World, in_place
+from llama_index_hybridmem.noise.scene import Passage, Scene, World
 from llama_index_hybridmem.noise.support import evidence, quoted, support
+from llama_index_hybridmem.terms import content_stems
 
 Want = Literal["answerable", "unanswerable"]
 
@@ -100,13 +101,11 @@ def _list_damage(scene: Scene, mix: Mix, draw: Random, key: str, world: World) -
 
 def _add(scene: Scene, which: Operator, count: int, recipe: Recipe, draw: Random, key: str, world: World) -> Scene:
     """Let an operator of lists add so many passages: one by one, or as a share of the list."""
-    before = scene.passages
-    if which.adds_one:
-        for number in range(count):
-            scene = damage(scene, which, recipe.draw_severity(draw), f"{key}/{number}/{which.name}", world)
-    else:
-        scene = damage(scene, which, min(1.0, count / len(before)), f"{key}/{which.name}", world)
-    return scene if scene.passages == before else scene.with_passages(in_place(scene.passages, before))
+    if not which.adds_one:
+        return damage(scene, which, min(1.0, count / len(scene.passages)), f"{key}/{which.name}", world)
+    for number in range(count):
+        scene = damage(scene, which, recipe.draw_severity(draw), f"{key}/{number}/{which.name}", world)
+    return scene
 
 
 def _shortened(scene: Scene, before: Scene) -> Scene:
@@ -166,12 +165,11 @@ def _mended(before: Scene, listed: Scene, damaged: Scene, needed: Sequence[str])
 
 
 def _without_gold(scene: Scene, key: str, world: World) -> Scene:
-    left = damage(scene, catalog.operator("gold_removed"), 1.0, f"{key}/gold_removed", world)
-    return left.with_passages(in_place(left.passages, (*scene.passages, *scene.near)))
+    return damage(scene, catalog.operator("gold_removed"), 1.0, f"{key}/gold_removed", world)
 
 
 def _without_answer(scene: Scene, needed: Sequence[str], key: str) -> Scene:
-    """Where the truth has gone, its false copies go, too, and whatever else happens to hold the answer's words."""
+    """Where the truth has gone, its false copies go, too, and whatever else has all of the answer's words."""
     gone = [each for each in scene.passages if _tells(each, scene, needed)]
     if not gone:
         return scene
@@ -183,4 +181,7 @@ def _without_answer(scene: Scene, needed: Sequence[str], key: str) -> Scene:
 def _tells(passage: Passage, scene: Scene, needed: Sequence[str]) -> bool:
     if passage.has(*FALSE) and any(each.note.get("id") in scene.gold for each in passage.damage):
         return True
-    return any(quoted(words, passage.text) is not None for words in needed)
+    told = set(content_stems(f"{passage.title} {passage.text}"))
+    return any(
+        quoted(words, passage.text) or (roots := set(content_stems(words))) and roots <= told for words in needed
+    )

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from llama_index_hybridmem.noise.findings import Finding, detect, detectors, versions
 from llama_index_hybridmem.noise.kinds import KINDS, LIST_KINDS, Kind
-from llama_index_hybridmem.noise.profile import UNIFORM, KindRate, NoiseProfile
+from llama_index_hybridmem.noise.profile import UNIFORM, KindRate, Profile
 from llama_index_hybridmem.noise.scene import Scene
 
 NEEDS_QUESTION: frozenset[Kind] = LIST_KINDS | {"irrelevant", "distractor", "language"}
@@ -117,7 +117,7 @@ class Tally:
         errors: Mapping[Kind, Errors] | None = None,
         source: str = "",
         versions: Mapping[str, int] | None = None,
-    ) -> NoiseProfile:
+    ) -> Profile:
         """Say how often each kind occurs, by what was counted so far.
 
         Args:
@@ -134,7 +134,7 @@ class Tally:
             else:
                 kinds[kind] = self._rate(kind, known)
         told = ", ".join(f"{', '.join(those)} ({why})" for why, those in missing.items())
-        return NoiseProfile(
+        return Profile(
             kinds,
             self._together(kinds),
             self.passages,
@@ -216,7 +216,7 @@ def measure(
     source: str = "",
     *,
     without: Collection[Kind] = (),
-) -> NoiseProfile:
+) -> Profile:
     """Let all registered detectors look at scenes, one after the other.
 
     Args:

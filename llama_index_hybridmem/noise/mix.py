@@ -16,7 +16,7 @@ from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.noise.kinds import KINDS, Kind
 from llama_index_hybridmem.noise.operators import catalog
 from llama_index_hybridmem.noise.operators.registry import Operator
-from llama_index_hybridmem.noise.profile import UNIFORM, NoiseProfile
+from llama_index_hybridmem.noise.profile import UNIFORM, Profile
 
 FALSE: tuple[Kind, ...] = ("stale", "conflict", "counterfactual")
 """Kinds that say something else than the truth: without it beside them, nobody could know."""
@@ -70,7 +70,7 @@ class Mix:
     @classmethod
     def of(
         cls,
-        profile: NoiseProfile,
+        profile: Profile,
         *,
         without: Collection[str] = (),
         strength: float = 1.0,

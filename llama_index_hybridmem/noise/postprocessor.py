@@ -16,7 +16,7 @@ from llama_index_hybridmem.events import NoiseInjectedEvent
 from llama_index_hybridmem.noise.injection import Injected, inject
 from llama_index_hybridmem.noise.mix import Mix
 from llama_index_hybridmem.noise.passages import is_text, to_node, to_passage, to_passages
-from llama_index_hybridmem.noise.profile import NoiseProfile
+from llama_index_hybridmem.noise.profile import Profile
 from llama_index_hybridmem.noise.scene import Passage, Scene, World, digest
 
 NOISE_KEY = "hybridmem_noise"
@@ -54,7 +54,7 @@ class NoiseInjectionPostprocessor(BaseNodePostprocessor):
     thread, task or process.
 
     Args:
-        profile: which noise, how often and how badly; as measured (`NoiseProfile.from_traces`) or the default.
+        profile: which noise, how often and how badly; as measured (`Profile.from_traces`) or the default.
         rates: instead of a profile: kinds or operators to their chance, 0 to 1.
         severity: of ``rates``, 0 to 1; None: drawn evenly.
         strength: multiplies the profile's rates.
@@ -71,7 +71,7 @@ class NoiseInjectionPostprocessor(BaseNodePostprocessor):
         ConfigurationError: neither or both of ``profile`` and ``rates``, a value out of range, "export" without gold.
     """
 
-    profile: NoiseProfile | None = Field(default=None, description="Which noise, how often and how badly.")
+    profile: Profile | None = Field(default=None, description="Which noise, how often and how badly.")
     rates: dict[str, float] | None = Field(default=None, description="Kinds or operators to their chance.")
     severity: float | None = Field(default=None, description="Of the rates, 0 to 1; None: drawn evenly.")
     strength: float = Field(default=1.0, description="Multiplies the profile's rates.")
@@ -86,7 +86,7 @@ class NoiseInjectionPostprocessor(BaseNodePostprocessor):
     _mix: Mix = PrivateAttr()
     _world: World = PrivateAttr()
 
-    def __init__(self, profile: NoiseProfile | None = None, **fields: Any) -> None:
+    def __init__(self, profile: Profile | None = None, **fields: Any) -> None:
         super().__init__(**{"profile": profile, **fields})
         # Not in a validator of pydantic's: that would wrap our errors in one of its own.
         if (self.profile is None) == (self.rates is None):

@@ -43,7 +43,7 @@ class KindRate:
 
 
 @dataclass(frozen=True, slots=True)
-class NoiseProfile:
+class Profile:
     """How retrieved text is broken in one app, or is assumed to be.
 
     Attributes:
@@ -75,7 +75,7 @@ class NoiseProfile:
         """16 hexadecimal digits that name what is in it."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
-    def weighted(self, gains: Mapping[str, float]) -> NoiseProfile:
+    def weighted(self, gains: Mapping[str, float]) -> Profile:
         """Weigh kinds by what they bought in an earlier evaluation.
 
         Args:
@@ -92,7 +92,7 @@ class NoiseProfile:
         }
         return replace(self, kinds=kinds)
 
-    def without(self, kinds: Collection[str]) -> NoiseProfile:
+    def without(self, kinds: Collection[str]) -> Profile:
         """The profile without some kinds."""
         return replace(self, kinds={kind: each for kind, each in self.kinds.items() if kind not in kinds})
 
@@ -112,7 +112,7 @@ class NoiseProfile:
         }
 
     @classmethod
-    def from_json(cls, row: Any, place: str = "a noise profile") -> NoiseProfile:
+    def from_json(cls, row: Any, place: str = "a noise profile") -> Profile:
         """Read what `to_json` gave.
 
         Raises:

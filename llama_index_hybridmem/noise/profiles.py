@@ -26,7 +26,7 @@ from llama_index_hybridmem.noise.detectors.measured import errors as error_rates
 from llama_index_hybridmem.noise.kinds import Kind
 from llama_index_hybridmem.noise.measuring import Errors, Tally
 from llama_index_hybridmem.noise.passages import to_passages
-from llama_index_hybridmem.noise.profile import NoiseProfile
+from llama_index_hybridmem.noise.profile import Profile
 from llama_index_hybridmem.noise.retrievals import Retrieval
 from llama_index_hybridmem.noise.scene import Passage, Scene
 from llama_index_hybridmem.noise.traces import read_retrievals
@@ -49,7 +49,7 @@ def from_traces(
     *,
     errors: Mapping[Kind, Errors] | None = None,
     progress: Progress | None = None,
-) -> NoiseProfile:
+) -> Profile:
     """Measure what queries got.
 
     Args:
@@ -88,7 +88,7 @@ def from_index(
     sample: int | None = SAMPLE,
     errors: Mapping[Kind, Errors] | None = None,
     progress: Progress | None = None,
-) -> NoiseProfile:
+) -> Profile:
     """Measure the chunks of an index: what its readers and its splitter have done to the documents.
 
     There is no question, so that nothing is off topic, badly ordered or without an answer. Passages are compared with
@@ -119,7 +119,7 @@ def from_index(
     return tally.profile(error_rates() if errors is None else errors, f"{told} chunks of an index", versions())
 
 
-def save(profile: NoiseProfile, path: str | Path) -> None:
+def save(profile: Profile, path: str | Path) -> None:
     """Write a profile as JSON, whole or not at all; its folder is made.
 
     Raises:
@@ -130,7 +130,7 @@ def save(profile: NoiseProfile, path: str | Path) -> None:
     atomic_write_text(place, json.dumps(profile.to_json(), indent=2) + "\n")
 
 
-def load(path: str | Path) -> NoiseProfile:
+def load(path: str | Path) -> Profile:
     """Read what `save` wrote.
 
     Raises:
@@ -146,7 +146,7 @@ def load(path: str | Path) -> NoiseProfile:
         row = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{place}: no noise profile, for it is no JSON: {error}") from error
-    return NoiseProfile.from_json(row, str(place))
+    return Profile.from_json(row, str(place))
 
 
 def nodes_of(source: Any) -> Iterator[BaseNode]:

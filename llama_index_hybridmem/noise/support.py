@@ -19,7 +19,8 @@ KEPT = 0.6
 """Share of the question's words in a gold passage that must be left in it: below that, it does not tell any more whom
 or what it speaks of ("… was born in 1932.")."""
 
-_BLANKS = re.compile(r"\s+")
+_BETWEEN = r"[\s|*_`]+"
+"""What may stand between two words of an answer: blanks, and the marks of Markdown ("819 | GB/s" in a table's row)."""
 _FALSE: tuple[Kind, ...] = ("counterfactual", "stale", "conflict")
 
 
@@ -63,12 +64,12 @@ def support(before: Scene, after: Scene, needed: Sequence[str]) -> tuple[tuple[s
 
 
 def quoted(words: str, text: str) -> str | None:
-    """The words as they stand in a text, whatever their case and blanks; None when they do not, as whole words."""
+    """The words as they stand in a text, whatever case, blanks and marks between; None when they are no whole words."""
     parts = words.split()
     low = text.lower() if words.isascii() else ""
     if not parts or (low and not all(part.lower() in low for part in parts)):  # ten times as fast as the pattern
         return None
-    pattern = r"\s+".join(re.escape(part) for part in parts)
+    pattern = _BETWEEN.join(re.escape(part) for part in parts)
     match = re.search(rf"(?<![^\W_]){pattern}(?![^\W_])", text, re.IGNORECASE)
     return match.group() if match else None
 
@@ -83,6 +84,8 @@ def _place(words: str, passages: Sequence[Passage]) -> tuple[str, str] | None:
 
 def _is_legible(passage: Passage, clean: dict[str, Passage], asked: set[str]) -> bool:
     """Whether a passage is true, and still tells what it is about."""
+    if not passage.damage:  # as it was
+        return True
     if passage.has(*_FALSE):
         return False
     was = _original(passage, clean)

@@ -13,7 +13,7 @@ from test_export_exporter import FEW, NOISE, content, drafts, kill_everywhere
 from llama_index_hybridmem.export.exporter import export
 from llama_index_hybridmem.export.options import ExportOptions
 from llama_index_hybridmem.export.record import Draft
-from llama_index_hybridmem.noise.profile import KindRate, NoiseProfile
+from llama_index_hybridmem.noise.profile import KindRate, Profile
 from llama_index_hybridmem.noise.scene import Passage, Scene
 
 RECORDS = 1_000_000
@@ -50,7 +50,7 @@ def test_memory_does_not_grow_with_the_records(tmp_path: Path, volume: Callable[
                 taken.append(resident())
             yield each
 
-    profile = NoiseProfile({"truncation": KindRate(0.2, 0.2, 0.2)})
+    profile = Profile({"truncation": KindRate(0.2, 0.2, 0.2)})
     options = ExportOptions(fitted=False, shard_rows=count // 50, splits={"train": 1.0, "dev": 0.0, "test": 0.0})
     if SOAK:
         options = ExportOptions(fitted=False, splits=options.splits)

@@ -22,8 +22,9 @@ another document 83 to 93 % have no more, of those that BM25 found 0 to 13 % (SQ
 NEAR = 0.3
 """Share that the best passage must have for others to be measured by it."""
 
-CLOSE = 0.9
-"""Share of the best score from which a passage counts as found for good reason, whatever its words."""
+CLOSE, TELLING = 0.9, 0.7
+"""Share of the best score from which a passage counts as found for good reason, whatever its words; and the share that
+the worst must stay below, for scores to tell anything: fused ones go by ranks, and hardly differ."""
 
 ANSWERING = 0.4
 """Share that the best passage has at least when the list holds the answer: so in 98 % of the questions about one
@@ -33,7 +34,7 @@ _SHORT = 4  # letters up to which a word must be found at a word's start: "ram" 
 _BEFORE = (" ", "\n", "(", '"', "-", "/", "“", "|", "[", "*", "'", "\t")
 
 
-@of_scene("foreign", "irrelevant")
+@of_scene("foreign", "irrelevant", version=2)
 def foreign(scene: Scene) -> Iterator[tuple[str | None, Finding]]:
     """Has next to none of the question's words, while another passage has them; severity 1: no more can be said."""
     shares = _shares(scene)
@@ -41,8 +42,9 @@ def foreign(scene: Scene) -> Iterator[tuple[str | None, Finding]]:
         return
     scores = [each.score for each in scene.passages if each.score is not None]
     best = max(scores, default=0.0)
+    telling = best > 0 and min(scores) < TELLING * best
     for passage, share in zip(scene.passages, shares, strict=True):
-        trusted = passage.score is not None and len(scores) > 1 and passage.score >= CLOSE * best > 0
+        trusted = passage.score is not None and telling and passage.score >= CLOSE * best
         if share <= FOREIGN and not trusted:
             yield passage.id, Finding("irrelevant", "irrelevant_passage", 1.0)
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.noise.edits import Edit, edited, moved
 from llama_index_hybridmem.noise.kinds import KINDS, Kind
-from llama_index_hybridmem.noise.scene import Damage, Passage, Scene, World, digest
+from llama_index_hybridmem.noise.scene import Damage, Passage, Scene, World, digest, in_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,9 @@ def damage(scene: Scene, which: Operator, severity: float, seed: str, world: Wor
         return scene
     draw = Random(seed)
     if which.rearrange is not None:
-        return which.rearrange(scene, severity, draw, world) or scene
+        after = which.rearrange(scene, severity, draw, world)
+        known = (*scene.passages, *scene.near)
+        return scene if after is None else after.with_passages(in_place(after.passages, known))
     changed = damage_passage(scene.passages[at], which, severity, seed, world, draw)
     if changed is scene.passages[at]:
         return scene

@@ -1,0 +1,94 @@
+"""A training set in one call: questions, an app's own retriever, the noise to make; decides nothing by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+
+from llama_index_hybridmem.export.asking import Asked, read_asked
+from llama_index_hybridmem.export.collecting import collect, lookup_in, some_of
+from llama_index_hybridmem.export.describing import describe
+from llama_index_hybridmem.export.description import Description
+from llama_index_hybridmem.export.drafting import Gathering
+from llama_index_hybridmem.export.exporter import export
+from llama_index_hybridmem.export.options import ExportOptions
+from llama_index_hybridmem.noise.profile import Profile
+
+if TYPE_CHECKING:
+    from llama_index_hybridmem.index import HybridMemoryIndex
+
+Progress = Callable[[str, int, int], None]
+"""("asking" or "writing", how many are done, of how many)."""
+
+
+def export_dataset(
+    source: HybridMemoryIndex | BaseRetriever,
+    questions: str | Path | Iterable[Asked],
+    folder: str | Path,
+    options: ExportOptions | None = None,
+    profile: Profile | None = None,
+    *,
+    gathering: Gathering | None = None,
+    num_proc: int = 1,
+    tokenizer: Any = None,
+    max_length: int | None = None,
+    progress: Progress | None = None,
+) -> Description:
+    """Make a training set; called again, go on where it was. `hybridmem dataset export` is the same as a command.
+
+    Args:
+        source: a hybrid memory, or any retriever of LlamaIndex (best with a few more results than ``options.top_k``:
+            those beyond become hard distractors).
+        questions: a JSONL or CSV file with "question", and "answer" and "expected_sources" where they are known; or
+            `export.asking.Asked`.
+        folder: a new one, or one to go on with.
+        options: default `ExportOptions()`.
+        profile: the noise; default `NoiseProfile.default()`.
+        gathering: how passages are collected; default for a hybrid memory: with passages of its own to draw from.
+        num_proc: processes; the bytes are the same for any number.
+        tokenizer: name or folder of the model's, or an object with ``encode``; None: lengths are estimated.
+        max_length: the trainer's, in tokens; None: TRL's default, 1024.
+        progress: told how far it is.
+
+    Returns:
+        what the set is like; the same stands in its report.json, report.html and README.md.
+
+    Raises:
+        IngestError: the questions cannot be read; names the line.
+        ConfigurationError: the folder holds something else, an export with other options, or no question became a row.
+        StoreError: the disk is full or read-only; what is done stays.
+    """
+    options = options or ExportOptions()
+    asked = read_asked(questions) if isinstance(questions, str | Path) else list(questions)
+    retriever, how = _reached(source, options, gathering)
+    collect(asked, retriever, folder, options, how, _told(progress, "asking"))
+    export(None, folder, options, profile, num_proc=num_proc, progress=_told(progress, "writing"))
+    return describe(folder, tokenizer, max_length)
+
+
+def of_index(index: HybridMemoryIndex, options: ExportOptions, *, add_gold: bool = False) -> Mapping[str, Any]:
+    """Give `collect` what it needs of a hybrid memory: ``retriever`` and ``how``.
+
+    Args:
+        index: the memory.
+        options: ``top_k`` is used.
+        add_gold: where no source of a question was retrieved, put the passage that answers in.
+    """
+    how = Gathering(add_gold=lookup_in(index) if add_gold else None, more=some_of(index))
+    return {"retriever": index.as_retriever(similarity_top_k=options.top_k + how.near, deadline_s=None), "how": how}
+
+
+def _reached(
+    source: HybridMemoryIndex | BaseRetriever, options: ExportOptions, how: Gathering | None
+) -> tuple[BaseRetriever, Gathering]:
+    if isinstance(source, BaseRetriever):
+        return source, how or Gathering()
+    found = of_index(source, options)
+    return found["retriever"], how or found["how"]
+
+
+def _told(progress: Progress | None, step: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(step, done, total)
