@@ -42,16 +42,17 @@ def edited(text: str, edits: Sequence[Edit]) -> tuple[str, list[Span]]:
     parts: list[str] = []
     spans: list[Span] = []
     read = length = 0
+    size = len(text)
     for edit in edits:
         start, end, put = edit
-        if not read <= start <= end <= len(text):
+        if not read <= start <= end <= size:
             raise ConfigurationError(
-                f"edits must follow one another inside the text (0 to {len(text)}): found {edit!r:.100} after {read}"
+                f"edits must follow one another inside the text (0 to {size}): found {edit!r:.100} after {read}"
             )
         parts += (text[read:start], put)
-        length += start - read
-        spans.append((length, length + len(put)))
-        length += len(put)
+        begin = length + start - read
+        length = begin + len(put)
+        spans.append((begin, length))
         read = end
     parts.append(text[read:])
     return "".join(parts), spans

@@ -14,6 +14,7 @@ from llama_index_hybridmem.noise.kinds import Kind
 TITLE = "title"
 SOURCE_FIELDS = ("source", "file_name", "file_path", "path", "url")
 DATE_FIELDS = ("date", "updated", "last_modified_date", "modified", "version_date", "creation_date", "published")
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str)
 VERSION_FIELDS = ("version", "revision", "edition")
 
 
@@ -49,7 +50,7 @@ class Damage:
             "severity": self.severity,
             "seed": self.seed,
             "original": self.original,
-            "spans": [list(span) for span in self.spans],
+            "spans": list(map(list, self.spans)),
             "fields": list(self.fields),
             "note": dict(self.note),
         }
@@ -137,7 +138,7 @@ def digest(passage: Passage) -> str:
     """Give a short hash of a passage's text and metadata, 16 hexadecimal digits of SHA-256."""
     if passage.damage:
         return passage.damage[0].original
-    content = passage.text + "\0" + json.dumps(passage.metadata, sort_keys=True, ensure_ascii=False, default=str)
+    content = passage.text + "\0" + _CANONICAL.encode(passage.metadata)
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
