@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,31 +64,34 @@ def export_dataset(
     """
     options = options or ExportOptions()
     asked = read_asked(questions) if isinstance(questions, str | Path) else list(questions)
-    retriever, how = _reached(source, options, gathering)
-    collect(asked, retriever, folder, options, how, _told(progress, "asking"))
+    reached = _reached(source, options, gathering)
+    collect(asked, folder=folder, options=options, progress=_told(progress, "asking"), **reached)
     export(None, folder, options, profile, num_proc=num_proc, progress=_told(progress, "writing"))
     return describe(folder, tokenizer, max_length)
 
 
-def of_index(index: HybridMemoryIndex, options: ExportOptions, *, add_gold: bool = False) -> Mapping[str, Any]:
+def of_index(
+    index: HybridMemoryIndex, options: ExportOptions, how: Gathering | None = None, *, add_gold: bool = False
+) -> Mapping[str, Any]:
     """Give `collect` what it needs of a hybrid memory: ``retriever`` and ``how``.
 
     Args:
         index: the memory.
         options: ``top_k`` is used.
+        how: default: passages of the memory are what operators may draw from.
         add_gold: where no source of a question was retrieved, put the passage that answers in.
     """
-    how = Gathering(add_gold=lookup_in(index) if add_gold else None, more=some_of(index))
+    how = how or Gathering(more=some_of(index))
+    how = replace(how, add_gold=lookup_in(index)) if add_gold else how
     return {"retriever": index.as_retriever(similarity_top_k=options.top_k + how.near, deadline_s=None), "how": how}
 
 
 def _reached(
     source: HybridMemoryIndex | BaseRetriever, options: ExportOptions, how: Gathering | None
-) -> tuple[BaseRetriever, Gathering]:
+) -> Mapping[str, Any]:
     if isinstance(source, BaseRetriever):
-        return source, how or Gathering()
-    found = of_index(source, options)
-    return found["retriever"], how or found["how"]
+        return {"retriever": source, "how": how or Gathering()}
+    return of_index(source, options, how)
 
 
 def _told(progress: Progress | None, step: str) -> Callable[[int, int], None] | None:

@@ -12,7 +12,7 @@ from llama_index_hybridmem.export.record import Draft, Quote, Record, Split
 from llama_index_hybridmem.noise.injection import Injected, Want, inject
 from llama_index_hybridmem.noise.mix import Mix
 from llama_index_hybridmem.noise.operators.registry import mark
-from llama_index_hybridmem.noise.scene import Passage, Scene, World
+from llama_index_hybridmem.noise.scene import Passage, Scene, World, in_place
 from llama_index_hybridmem.noise.support import quoted
 from llama_index_hybridmem.terms import content_stems
 
@@ -180,6 +180,7 @@ def _prompted(scene: Scene, options: ExportOptions, seed: str) -> Scene:
         for each in added:
             marked = mark(each, "hard_distractor", share, f"{seed}/distractors")
             passages.insert(draw.randint(0, len(passages)), marked)
+        passages = in_place(passages, scene.passages[: options.top_k])
         taken = {each.id for each in added}
         near = tuple(each for each in near if each.id not in taken)
     return replace(scene, passages=tuple(passages), near=near)

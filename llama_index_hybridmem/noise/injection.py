@@ -1,7 +1,8 @@
 """Damages a scene as a mix of noise says, and tells whether its question can still be answered; pure, knows no store.
 
 First the list (copies, distractors, order), then each passage; last, where it is due, what answers is taken away. Where
-the gold passages are known, the label follows from what is left: see `support`.
+the gold passages are known, the label follows from what is left: see `support`. Nothing is labelled of which a reader
+could make out something else than the label says.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal
 
-from llama_index_hybridmem.noise.kinds import LIST_KINDS, Kind
-from llama_index_hybridmem.noise.mix import FALSE, Mix, Recipe
+from llama_index_hybridmem.noise.kinds import FALSE_KINDS, LIST_KINDS, Kind
+from llama_index_hybridmem.noise.mix import Mix, Recipe
 from llama_index_hybridmem.noise.operators import catalog
 from llama_index_hybridmem.noise.operators.registry import Operator, damage, damage_passage, mark
 from llama_index_hybridmem.noise.scene import Passage, Scene, World
-from llama_index_hybridmem.noise.support import evidence, quoted, support
+from llama_index_hybridmem.noise.support import evidence, may_be_read, quoted, support
 from llama_index_hybridmem.terms import content_stems
 
 Want = Literal["answerable", "unanswerable"]
@@ -47,7 +48,8 @@ def inject(scene: Scene, mix: Mix, key: str, world: World | None = None, want: W
         key: what all random numbers are drawn from: the same key, mix, scene and world give the same result.
         world: what operators may draw from.
         want: "answerable" takes damage back that would leave the answer without support; "unanswerable" takes what
-            answers away if the damage has not; None lets fall what falls. Without gold it makes no difference.
+            answers away if the damage has not; None lets fall what falls, but takes damage back that leaves the answer
+            garbled or halved, so that nobody can say whether it is there. Without gold it makes no difference.
 
     Returns:
         the scene, as long as it was unless that would cost a gold passage. A false statement is never put into a gold
@@ -63,12 +65,14 @@ def inject(scene: Scene, mix: Mix, key: str, world: World | None = None, want: W
     damaged = _passage_damage(listed, mix, draw, key, world)
     if not needed:
         return Injected(_without_gold(damaged, key, world) if taken and scene.gold else damaged, _unknown(scene))
-    if want == "answerable":
-        damaged = _mended(scene, listed, damaged, needed)
     held = support(scene, damaged, needed)
+    in_doubt = not held and may_be_read(damaged, needed)
+    if want == "answerable" or (in_doubt and not taken):
+        damaged = _mended(scene, listed, damaged, needed)
+        held = support(scene, damaged, needed)
     if held and not taken:
         return Injected(damaged, True, held)
-    if held:
+    if held or in_doubt:
         damaged = _without_gold(damaged, key, world)
     return Injected(_without_answer(damaged, needed, key), False)
 
@@ -109,8 +113,11 @@ def _add(scene: Scene, which: Operator, count: int, recipe: Recipe, draw: Random
 
 
 def _shortened(scene: Scene, before: Scene) -> Scene:
-    """As long as before: what was added takes the places of the last ones that neither answer nor were added."""
-    there = {each.id for each in before.passages}
+    """As long as before: what was added takes the places of the last ones that neither answer nor were added.
+
+    What a false copy is told apart by stays, too.
+    """
+    there = {each.id for each in before.passages} - _compared(scene)
     kept = list(scene.passages)
     for at in range(len(kept) - 1, -1, -1):
         if len(kept) <= len(before.passages):
@@ -126,9 +133,15 @@ def _passage_damage(scene: Scene, mix: Mix, draw: Random, key: str, world: World
     return scene.with_passages(passages) if changed else scene
 
 
+def _compared(scene: Scene) -> set[str]:
+    """Ids of false copies and of what they were copied from: told apart by their metadata."""
+    copies = [each for each in scene.passages if each.has("stale", "conflict")]
+    return {each.id for each in copies} | {damage.note.get("id", "") for each in copies for damage in each.damage}
+
+
 def _damaged(scene: Scene, passage: Passage, at: int, mix: Mix, draw: Random, key: str, world: World) -> Passage:
     for kind in _flags(mix, draw):
-        if kind in FALSE and (scene.is_gold(passage) or passage.damage):
+        if kind in FALSE_KINDS and (scene.is_gold(passage) or passage.damage):
             continue
         recipe = mix.recipes[kind]
         severity = recipe.draw_severity(draw)
@@ -179,7 +192,7 @@ def _without_answer(scene: Scene, needed: Sequence[str], key: str) -> Scene:
 
 
 def _tells(passage: Passage, scene: Scene, needed: Sequence[str]) -> bool:
-    if passage.has(*FALSE) and any(each.note.get("id") in scene.gold for each in passage.damage):
+    if passage.has(*FALSE_KINDS) and any(each.note.get("id") in scene.gold for each in passage.damage):
         return True
     told = set(content_stems(f"{passage.title} {passage.text}"))
     return any(

@@ -35,5 +35,8 @@ Of the whole list: ``order`` (not by relevance), ``gold_removed`` (nothing in it
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+FALSE_KINDS: tuple[Kind, ...] = ("stale", "conflict", "counterfactual")
+"""Kinds that say something else than the truth: without it beside them, nobody could know."""
+
 LIST_KINDS: frozenset[Kind] = frozenset({"order", "gold_removed"})
 """Kinds that a question has or has not; all others a passage has or has not."""

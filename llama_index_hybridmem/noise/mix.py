@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from random import Random
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
 from llama_index_hybridmem.errors import ConfigurationError
-from llama_index_hybridmem.noise.kinds import KINDS, Kind
+from llama_index_hybridmem.noise.kinds import FALSE_KINDS, KINDS, Kind
 from llama_index_hybridmem.noise.operators import catalog
 from llama_index_hybridmem.noise.operators.registry import Operator
 from llama_index_hybridmem.noise.profile import UNIFORM, Profile
-
-FALSE: tuple[Kind, ...] = ("stale", "conflict", "counterfactual")
-"""Kinds that say something else than the truth: without it beside them, nobody could know."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,10 @@ class Recipe:
     rate: float
     severity: tuple[float, ...] = UNIFORM
     operators: tuple[tuple[Operator, float], ...] = ()
+
+    def __reduce__(self) -> tuple[Callable[..., Recipe], tuple[Any, ...]]:
+        """Pickle operators by their names: they are functions, and registered in every process."""
+        return _recipe, (self.rate, self.severity, tuple((each.name, share) for each, share in self.operators))
 
     def draw_severity(self, draw: Random) -> float:
         """A severity as it occurs: linear between the quantiles."""
@@ -87,8 +89,8 @@ class Mix:
         Raises:
             ConfigurationError: the strength is negative, or a kind or an operator is unknown.
         """
-        if strength < 0:
-            raise ConfigurationError(f"strength multiplies the rates: 0 or more, not {strength}")
+        if not 0 <= strength < float("inf"):
+            raise ConfigurationError(f"strength multiplies the rates: a number of 0 or more, not {strength}")
         for kind in without:
             if kind not in KINDS:
                 raise ConfigurationError(f"{kind!r} is no kind of noise; there are {', '.join(KINDS)}")
@@ -137,7 +139,7 @@ class Mix:
     @cached_property
     def truthful(self) -> Mix:
         """The mix without the kinds that say something false."""
-        return self.without(FALSE)
+        return self.without(FALSE_KINDS)
 
     def without(self, kinds: Collection[str]) -> Mix:
         """The mix without some kinds."""
@@ -175,12 +177,18 @@ class Mix:
         if np.count_nonzero(wanted) == len(names):
             return None
         values, vectors = np.linalg.eigh(wanted)
-        rows = vectors * np.sqrt(np.clip(values, 1e-9, None))  # the nearest that is a correlation at all
+        # Of what may be no correlation at all the nearest that is; its symmetric root, for that one is unique, while
+        # eigenvectors come with another sign from another processor's library; rounded for the same reason.
+        rows = (vectors * np.sqrt(np.clip(values, 1e-9, None))) @ vectors.T
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        return tuple(tuple(map(float, row)) for row in rows)
+        return tuple(tuple(round(float(value), 9) for value in row) for row in rows)
 
     def _scopes(self, kind: Kind) -> set[str]:
         return {each.scope for each, _ in self.recipes[kind].operators}
+
+
+def _recipe(rate: float, severity: tuple[float, ...], operators: Sequence[tuple[str, float]]) -> Recipe:
+    return Recipe(rate, severity, tuple((catalog.operator(name), share) for name, share in operators))
 
 
 def _latent(phi: float) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
+from llama_index_hybridmem.noise.kinds import FALSE_KINDS
 from llama_index_hybridmem.noise.operators.registry import mark, of_scene
 from llama_index_hybridmem.noise.operators.rewording import reworded
 from llama_index_hybridmem.noise.scene import Passage, Scene, World, fresh_id
@@ -177,7 +178,7 @@ def _may_be_added(passage: Passage, scene: Scene) -> bool:
 
 
 def _seems_to_answer(passage: Passage, scene: Scene, stems: Sequence[str]) -> bool:
-    untrue = passage.has("stale", "conflict", "counterfactual")
+    untrue = passage.has(*FALSE_KINDS)
     return not untrue and _gives(scene.answer, passage.text) and _share(stems, passage) >= CLOSE
 
 
