@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
+import re
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -406,3 +408,35 @@ def test_a_profile_survives_the_disk(tmp_path: Path) -> None:
             load(wrong)
     with pytest.raises(ConfigurationError, match="no such file"):
         load(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("kinds", "ocr", "weight"), math.nan, "ocr: weight: a number, 0 or more, is expected, not nan"),
+        (("kinds", "ocr", "weight"), 10**400, "ocr: weight"),
+        (("kinds", "ocr", "rate"), "0.5", "ocr: rate: a number, 0 to 1, is expected, not '0.5'"),
+        (("kinds", "ocr", "seen"), [], "ocr: seen"),
+        (("kinds", "ocr", "severity"), [math.nan] * 5, "ocr: severity, quantile 1"),
+        (("kinds", "ocr", "operators"), {"ocr": math.inf}, "ocr: share of ocr"),
+        (("kinds", "ocr", "operators"), {"blots": 1}, "no noise operator 'blots'"),
+        (("kinds", "ocr", "source"), None, "ocr: source: a text"),
+        (("together",), {"layout|ocr": math.nan}, "together: layout|ocr: a number, -1 to 1"),
+        (("together",), {"ocr": 0.5}, 'together: "kind|other" is expected'),
+        (("top_k",), {"5": math.inf}, "top_k: 5: a whole number"),
+        (("passages",), -1, "passages: a whole number of 0 or more"),
+        (("source",), 5, "source: a text is expected, not 5"),
+    ],
+)
+def test_a_profile_edited_by_hand_is_refused_with_its_field(
+    tmp_path: Path, path: tuple[str, ...], value: object, said: str
+) -> None:
+    """JSON knows NaN, infinity, texts and lists where figures belong; nothing can be drawn from those."""
+    row = place = default_profile().to_json()
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    file = tmp_path / "edited.json"
+    file.write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=re.escape("edited.json: ") + ".*" + re.escape(said)):
+        load(file)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
+import pickle
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from fake_llm import ScriptedLLM
@@ -174,3 +177,56 @@ def test_it_works_in_a_query_engine_and_without_a_query() -> None:
     assert all(NOISE_KEY in each.node.metadata for each in response.source_nodes)
     assert noisy.postprocess_nodes(nodes())[0].text != TEXTS["founding"]
     assert noisy.postprocess_nodes([]) == []
+
+
+def test_images_keep_their_places() -> None:
+    """Order is what a reranker has paid for: nothing is done, and nothing is moved."""
+    image = NodeWithScore(node=ImageNode(id_="image", text="A chip.", image="aGk="), score=0.95)
+    given = [image, *nodes()]
+    found = NoiseInjectionPostprocessor(rates={"ocr": 0.0}).postprocess_nodes(given, query_str=QUESTION)
+    assert [each.node.node_id for each in found] == ["image", *TEXTS]
+
+
+def test_it_is_pickled_whole_and_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """For other processes: the same damage comes out of it there."""
+    made = NoiseInjectionPostprocessor(rates={"truncation": 1.0, "ocr": 0.5}, gold={QUESTION: gold(QUESTION)})
+    with caplog.at_level(logging.WARNING):
+        again = pickle.loads(pickle.dumps(made))
+    assert not caplog.records
+    one, two = (each.postprocess_nodes(nodes(), query_str=QUESTION) for each in (made, again))
+    assert [each.text for each in one] == [each.text for each in two] != list(TEXTS.values())
+
+
+@pytest.mark.parametrize("said", ["In which \ud800 year?", "\udfff"])
+def test_half_a_character_in_a_question_is_no_end(said: str) -> None:
+    """Users paste anything; the damage is as repeatable as ever."""
+    made = NoiseInjectionPostprocessor(rates=CUT)
+    one, two = (made.postprocess_nodes(nodes(), query_str=said) for _ in range(2))
+    assert [each.text for each in one] == [each.text for each in two]
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (lambda question: ["founding"], r"gold of 'In which year.*a Gold or None is expected, not \['founding'\]"),
+        (lambda question: Gold("founding"), "Gold, nodes: a collection of texts is expected, not 'founding'"),  # type: ignore[arg-type]
+        (lambda question: Gold(frozenset(), 1987), "Gold, answer: a text or None is expected, not 1987"),  # type: ignore[arg-type]
+        (5, "gold is a mapping or a function of a question to Gold, not 5"),
+    ],
+)
+def test_gold_of_another_form_is_refused(known: Any, said: str) -> None:
+    """An id read letter by letter would make labels that lie."""
+    with pytest.raises(ConfigurationError, match=said):
+        NoiseInjectionPostprocessor(rates=CUT, gold=known).postprocess_nodes(nodes(), query_str=QUESTION)
+
+
+def test_what_a_translator_gives_is_a_text() -> None:
+    """None, as a model that refuses may give, is told; half a character is mended."""
+    rates = {"wrong_language": 1.0}
+    with pytest.raises(ConfigurationError, match="translate of a NoiseInjectionPostprocessor gives a text, not None"):
+        NoiseInjectionPostprocessor(rates=rates, severity=1.0, translate=lambda *_: None).postprocess_nodes(
+            nodes(), query_str=QUESTION
+        )
+    made = NoiseInjectionPostprocessor(rates=rates, severity=1.0, translate=lambda *_: "Bon\ud800jour.")
+    texts = [each.text for each in made.postprocess_nodes(nodes(), query_str=QUESTION)]
+    assert any("Bon?jour." in text for text in texts)

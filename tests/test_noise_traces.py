@@ -130,7 +130,7 @@ def test_files_rotate_and_are_read_in_order(tmp_path: Path) -> None:
         traces.export(Finished(trace(f"t{number}"), "Who?", Response("x", [node("CUT")])))
     assert (tmp_path / "retrievals.2.jsonl").exists()
     assert [each.id for each in read_retrievals(path)] == [f"t{number}" for number in range(12)]
-    assert next(read_retrievals(tmp_path / "retrievals.1.jsonl")).id != "t0"
+    assert next(iter(read_retrievals(tmp_path / "retrievals.1.jsonl"))).id != "t0"
 
 
 def test_a_real_engine_is_recorded(tmp_path: Path) -> None:
@@ -202,6 +202,12 @@ def test_a_torn_last_line_is_fine_and_a_damaged_one_is_not(tmp_path: Path, caplo
         ({"findings": [{"kind": "smell", "operator": "x", "severity": 1}]}, "'smell' is no kind of noise"),
         ({"detectors": []}, "wrong form"),
         ({"feedback": "so so"}, "lacks the field 'so so'"),
+        ({"question": 5}, "5 is no str"),
+        ({"asked": math.inf}, "inf is no float"),
+        (
+            {"passages": [{"findings": [], "source": None, "score": None, "passage": {"id": "n", "text": None}}]},
+            "no str",
+        ),
     ],
 )
 def test_a_line_of_the_wrong_form_is_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
@@ -210,6 +216,29 @@ def test_a_line_of_the_wrong_form_is_named(tmp_path: Path, change: dict[str, Any
     path.write_text(json.dumps({**retrieval(1).to_json(), **change}) + "\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match=f"retrievals.jsonl, line 1: .*{said}"):
         list(read_retrievals(path))
+
+
+@pytest.mark.usefixtures("detectors")
+def test_a_killed_writer_costs_one_line(tmp_path: Path) -> None:
+    """The next writer ends its torn line with a line break: the others are measured, and the profile tells of it."""
+    path = tmp_path / "retrievals.jsonl"
+    traces = RetrievalTraces(path)
+    traces.export(finished(node("CUT")))
+    with path.open("ab") as file:
+        file.write(path.read_bytes()[:60])
+    traces.export(finished(node("x")))
+    found = from_traces(path, errors={})
+    assert found.source.startswith("2 queries of retrievals.jsonl, 1 damaged line left out; ")
+    assert found.kinds["truncation"].rate == 0.5
+
+
+@pytest.mark.parametrize("content", ['{"schema": 1}', "[1]", '{"schema": 1}\n', "\x1f\x8b\n\x00"])
+def test_a_file_of_something_else_is_named(tmp_path: Path, content: str) -> None:
+    """Whether or not its last line has an end: whole JSON that is no retrieval was never torn."""
+    path = tmp_path / "other.jsonl"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(ConfigurationError, match="other.jsonl, line 1: no "):
+        from_traces(path)
 
 
 def test_traces_of_costs_are_not_enough(tmp_path: Path) -> None:

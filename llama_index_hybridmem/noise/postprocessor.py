@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,6 +38,17 @@ class Gold:
     nodes: frozenset[str]
     answer: str | None = None
     quotes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take any collection of texts; refuse what would be read letter by letter, or not at all."""
+        for name, kind in (("nodes", frozenset), ("quotes", tuple)):
+            texts = getattr(self, name)
+            is_list = isinstance(texts, Collection) and not isinstance(texts, str)
+            if not is_list or not all(isinstance(each, str) for each in texts):
+                raise ConfigurationError(f"Gold, {name}: a collection of texts is expected, not {texts!r:.60}")
+            object.__setattr__(self, name, kind(texts))
+        if self.answer is not None and not isinstance(self.answer, str):
+            raise ConfigurationError(f"Gold, answer: a text or None is expected, not {self.answer!r:.60}")
 
 
 GoldOf = Callable[[str], "Gold | None"]
@@ -93,11 +104,14 @@ class NoiseInjectionPostprocessor(BaseNodePostprocessor):
             raise ConfigurationError("NoiseInjectionPostprocessor needs a profile or rates, and not both")
         if self.mode == "export" and self.gold is None:
             raise ConfigurationError('mode="export" needs gold: question to Gold(nodes, answer); else labels would lie')
+        if self.gold is not None and not (callable(self.gold) or isinstance(self.gold, Mapping)):
+            raise ConfigurationError(f"gold is a mapping or a function of a question to Gold, not {self.gold!r:.60}")
         if self.profile is not None:
             self._mix = Mix.of(self.profile, strength=self.strength)
         else:
             self._mix = Mix.at(self.rates or {}, self.severity)
-        self._world = World(tuple(to_passage(node) for node in self.pool), self.translate, self.write)
+        pool = tuple(to_passage(node) for node in self.pool)
+        self._world = World(pool, _texts("translate", self.translate), _texts("write", self.write))
 
     @classmethod
     def class_name(cls) -> str:
@@ -112,18 +126,23 @@ class NoiseInjectionPostprocessor(BaseNodePostprocessor):
         texts = [each for each in nodes if is_text(each.node)]
         passages = to_passages(texts)
         scene = _scene(question, passages, gold)
-        done = inject(scene, self._mix, f"{self.seed}:{question}:{_names(passages)}", self._world, self.want)
+        done = inject(scene, self._mix, _key(self.seed, question, passages), self._world, self.want)
         kinds: list[str] = sorted({damage.kind for each in _all(done.scene) for damage in each.damage})
         dispatcher.event(NoiseInjectedEvent(mode=self.mode, kinds=kinds, answerable=done.answerable))
         if self.on_injected is not None:
             self.on_injected(scene, done)
-        others = [each for each in nodes if not is_text(each.node)]
-        return [*self._nodes(done, dict(zip((p.id for p in passages), texts, strict=True))), *others]
+        found = self._nodes(done, dict(zip((p.id for p in passages), texts, strict=True)))
+        for rank, each in enumerate(nodes):
+            if not is_text(each.node):
+                found.insert(rank, each)  # images and the like keep their places
+        return found
 
     def _gold(self, question: str) -> Gold | None:
         if self.gold is None:
             return None
         known: Gold | None = self.gold(question) if callable(self.gold) else self.gold.get(question)
+        if known is not None and not isinstance(known, Gold):
+            raise ConfigurationError(f"gold of {question!r:.60}: a Gold or None is expected, not {known!r:.60}")
         if known is None and self.mode == "export":
             raise ConfigurationError(f'mode="export": nothing is known about the answer to {question!r:.80}')
         return known
@@ -157,8 +176,24 @@ def _scene(question: str, passages: tuple[Passage, ...], gold: Gold | None) -> S
     return Scene(question, passages, gold=gold.nodes, answer=gold.answer, quotes=gold.quotes)
 
 
-def _names(passages: Iterable[Passage]) -> str:
-    return ",".join(each.id for each in passages)
+def _key(seed: int, question: str, passages: Iterable[Passage]) -> str:
+    """What random numbers are drawn from: without half characters, which `random.Random` refuses."""
+    key = f"{seed}:{question}:{','.join(each.id for each in passages)}"
+    return key.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _texts(name: str, asked: Callable[..., str] | None) -> Callable[..., str] | None:
+    """A function that gives texts, and nothing else: a language model may give None, or half a character."""
+    if asked is None:
+        return None
+
+    def checked(*given: str) -> str:
+        text = asked(*given)
+        if not isinstance(text, str):
+            raise ConfigurationError(f"{name} of a NoiseInjectionPostprocessor gives a text, not {text!r:.60}")
+        return text.encode("utf-8", "replace").decode("utf-8")
+
+    return checked
 
 
 def _all(scene: Scene) -> Iterable[Passage]:

@@ -15,6 +15,9 @@ SCHEMA = 1
 UNIFORM = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Quantiles of a severity of which nothing is known."""
 
+_MOST = 1e15
+"""More than any count, weight or share that makes sense, and exact as a float."""
+
 
 @dataclass(frozen=True, slots=True)
 class KindRate:
@@ -69,6 +72,7 @@ class Profile:
         """Refuse what cannot be sampled from."""
         for kind, each in self.kinds.items():
             _check(kind, each)
+        _check_whole(self)
 
     @property
     def hash(self) -> str:
@@ -124,7 +128,7 @@ class Profile:
             kinds = {
                 kind: KindRate(**{**each, "severity": tuple(each["severity"])}) for kind, each in row["kinds"].items()
             }
-            top_k = {int(k): int(n) for k, n in row["top_k"].items()}
+            top_k = {int(k): n for k, n in row["top_k"].items()}
             return cls(
                 kinds,
                 dict(row["together"]),
@@ -143,12 +147,44 @@ class Profile:
 
 
 def _check(kind: str, each: KindRate) -> None:
+    """Refuse what is no rate: files are edited by hand, and JSON knows NaN, texts and lists, too."""
     if kind not in KINDS:
-        raise ConfigurationError(f"{kind!r} is no kind of noise; there are {', '.join(KINDS)}")
+        raise ConfigurationError(f"{kind!r:.40} is no kind of noise; there are {', '.join(KINDS)}")
     for name in ("rate", "low", "high"):
-        if not 0 <= getattr(each, name) <= 1:
-            raise ConfigurationError(f"{kind}: {name} is a share, 0 to 1, not {getattr(each, name)}")
-    if len(each.severity) != 5 or list(each.severity) != sorted(each.severity) or each.severity[0] < 0:
-        raise ConfigurationError(f"{kind}: severity needs five rising quantiles, 0 to 1, not {each.severity}")
-    if each.severity[-1] > 1 or each.weight < 0 or any(share < 0 for share in each.operators.values()):
-        raise ConfigurationError(f"{kind}: a severity above 1, or a negative weight or share")
+        _number(f"{kind}: {name}", getattr(each, name), 0, 1)
+    if each.seen is not None:
+        _number(f"{kind}: seen", each.seen, 0, 1)
+    _number(f"{kind}: weight", each.weight, 0, _MOST)
+    for at, severity in enumerate(each.severity):
+        _number(f"{kind}: severity, quantile {at + 1}", severity, 0, 1)
+    if len(each.severity) != 5 or list(each.severity) != sorted(each.severity):
+        raise ConfigurationError(f"{kind}: severity needs five rising quantiles, 0 to 1, not {each.severity!r:.80}")
+    for name, share in each.operators.items():
+        _number(f"{kind}: share of {name!s:.40}", share, 0, _MOST)
+    _text(f"{kind}: source", each.source)
+
+
+def _check_whole(profile: Profile) -> None:
+    for pair, value in profile.together.items():
+        if not all(name in KINDS for name in pair.split("|")) or pair.count("|") != 1:
+            raise ConfigurationError(f'together: "kind|other" is expected, not {pair!r:.40}')
+        _number(f"together: {pair}", value, -1, 1)
+    counts = {"passages": profile.passages, "questions": profile.questions}
+    counts |= {f"top_k: {k}": n for k, n in profile.top_k.items()}
+    counts |= {f"detectors: {name!s:.40}": version for name, version in profile.detectors.items()}
+    for name, count in counts.items():
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= _MOST:
+            raise ConfigurationError(f"{name}: a whole number of 0 or more is expected, not {count!r:.40}")
+    _text("source", profile.source)
+
+
+def _number(name: str, value: object, least: float, most: float) -> None:
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not least <= value <= most:  # type: ignore[operator]
+        span = f"{least:g} to {most:g}" if most < _MOST else f"{least:g} or more"
+        raise ConfigurationError(f"{name}: a number, {span}, is expected, not {value!r:.40}")
+
+
+def _text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}: a text is expected, not {value!r:.40}")

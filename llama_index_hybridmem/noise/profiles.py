@@ -25,6 +25,7 @@ from llama_index_hybridmem.noise.detectors.catalog import detectors, versions
 from llama_index_hybridmem.noise.detectors.measured import errors as error_rates
 from llama_index_hybridmem.noise.kinds import Kind
 from llama_index_hybridmem.noise.measuring import Errors, Tally
+from llama_index_hybridmem.noise.mix import Mix
 from llama_index_hybridmem.noise.passages import to_passages
 from llama_index_hybridmem.noise.profile import Profile
 from llama_index_hybridmem.noise.retrievals import Retrieval
@@ -60,11 +61,13 @@ def from_traces(
         progress: told how many queries were looked at so far, of how many (None: unknown).
 
     Raises:
-        ConfigurationError: no query in it, an item that is none of these, a damaged line, or all of it was recorded
-            without texts by detectors of other versions.
+        ConfigurationError: no query in it, an item that is none of these, or all of it was recorded without texts by
+            detectors of other versions. A file's damaged lines are left out, and counted in the profile's ``source``;
+            a file of nothing else is refused.
     """
+    file = read_retrievals(source, strict=False) if isinstance(source, str | Path) else None
     place = Path(source).name if isinstance(source, str | Path) else "what was given"
-    items: Iterable[Any] = read_retrievals(source) if isinstance(source, str | Path) else source
+    items: Iterable[Any] = source if file is None else file  # type: ignore[assignment]
     tally, older, done = Tally(), 0, 0
     today = frozenset(each.kind for each in detectors())
     for done, item in enumerate(items, start=1):
@@ -72,6 +75,8 @@ def from_traces(
         if progress is not None:
             progress(done, None)
     if not done:
+        if file is not None and file.first is not None:
+            raise file.first
         raise ConfigurationError(f"{place}: no query in it, so that there is nothing to measure")
     if older == done:
         raise ConfigurationError(
@@ -79,6 +84,8 @@ def from_traces(
             "again; record new ones (with RetrievalTraces(FILE, texts=True) they can be measured by any version)"
         )
     told = f", {older:,} of them by older detectors and left out" if older else ""
+    if file is not None and file.skipped:
+        told += f", {file.skipped:,} damaged line{'s' if file.skipped > 1 else ''} left out"
     return tally.profile(error_rates() if errors is None else errors, f"{done:,} queries of {place}{told}", versions())
 
 
@@ -134,7 +141,7 @@ def load(path: str | Path) -> Profile:
     """Read what `save` wrote.
 
     Raises:
-        ConfigurationError: no such file, or it is no profile.
+        ConfigurationError: no such file, or it is no profile, or names operators that there are not.
         StoreError: it cannot be read.
     """
     place = Path(path)
@@ -146,7 +153,12 @@ def load(path: str | Path) -> Profile:
         row = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{place}: no noise profile, for it is no JSON: {error}") from error
-    return Profile.from_json(row, str(place))
+    found = Profile.from_json(row, str(place))
+    try:
+        Mix.of(found)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{place}: {error}") from error
+    return found
 
 
 def nodes_of(source: Any) -> Iterator[BaseNode]:

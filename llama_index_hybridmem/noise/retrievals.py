@@ -187,19 +187,27 @@ def _retrieval(row: Mapping[str, Any]) -> Retrieval:
         passages=tuple(map(_found, row["passages"])),
         whole=tuple(map(_finding, row["findings"])),
         detectors={name: _as(int, version) for name, version in row["detectors"].items()},
-        status=row["status"],
-        route=row["route"],
-        abstained=row["abstained"],
-        tenant=row["tenant"],
+        status=_as(str, row["status"]),
+        route=_maybe(str, row["route"]),
+        abstained=_maybe(bool, row["abstained"]),
+        tenant=_maybe(str, row["tenant"]),
         good=None if row["feedback"] is None else OPINIONS[row["feedback"]],
-        question=row.get("question"),
-        answer=row.get("answer"),
+        question=_maybe(str, row.get("question")),
+        answer=_maybe(str, row.get("answer")),
     )
 
 
 def _found(row: Mapping[str, Any]) -> Found:
-    passage = passage_from_json(row["passage"]) if "passage" in row else None
-    return Found(tuple(map(_finding, row["findings"])), row["source"], row["score"], passage)
+    findings = tuple(map(_finding, row["findings"]))
+    passage = _passage(row["passage"]) if "passage" in row else None
+    return Found(findings, _maybe(str, row["source"]), _maybe(float, row["score"]), passage)
+
+
+def _passage(row: Mapping[str, Any]) -> Passage:
+    found = passage_from_json(row)
+    _as(str, found.id), _as(str, found.text), _as(Mapping, found.metadata)
+    _maybe(str, found.source), _maybe(float, found.score)
+    return found
 
 
 def _finding(row: Mapping[str, Any]) -> Finding:
@@ -213,9 +221,14 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
 
 
 def _as(kind: type, value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+    good = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+    if not good or (kind is float and not abs(value) < math.inf):  # a NaN is not
         raise TypeError(f"{value!r:.40} is no {kind.__name__}")
     return value
+
+
+def _maybe(kind: type, value: Any) -> Any:
+    return None if value is None else _as(kind, value)
 
 
 def _lift(bad: int, bads: int, good: int, goods: int) -> Lift:

@@ -81,27 +81,82 @@ class RetrievalTraces:
         self._lines.close()
 
 
-def read_retrievals(path: str | Path, *, strict: bool = True) -> Iterator[Retrieval]:
+class RetrievalFile:
+    """The retrievals of a file; iterate over it, as often as you like: each time it reads what is there then.
+
+    Args:
+        path: see `read_retrievals`.
+        strict: see `read_retrievals`.
+
+    Attributes:
+        skipped: lines of the latest iteration that were no retrieval.
+        first: what was wrong with the first of them; None without any.
+    """
+
+    def __init__(self, path: str | Path, strict: bool = True) -> None:
+        self._path = Path(path)
+        self._strict = strict
+        self.skipped = 0
+        self.first: ConfigurationError | None = None
+
+    def __iter__(self) -> Iterator[Retrieval]:
+        """Read file after file, oldest line first.
+
+        Raises:
+            ConfigurationError: no such file; with ``strict``, a line that is no retrieval: names file and line.
+            StoreError: a file cannot be read.
+        """
+        self.skipped, self.first = 0, None
+        with ExitStack() as stack:
+            files: dict[tuple[int, int], IO[bytes]] = {}
+            for member in _members(self._path):  # newest first: one that is rotated meanwhile turns up twice
+                with on_disk(member):
+                    file = stack.enter_context(open(member, "rb"))
+                    status = os.fstat(file.fileno())
+                    files.setdefault((status.st_dev, status.st_ino), file)
+            for opened in reversed(files.values()):
+                yield from self._read(opened)
+
+    def _read(self, file: IO[bytes]) -> Iterator[Retrieval]:
+        for number, line in enumerate(file, start=1):
+            if line.isspace():
+                continue
+            place = f"{file.name}, line {number}"
+            try:
+                yield retrieval_from_json(_parsed(line, place), place)
+            except _TornError as error:
+                if line.endswith(b"\n"):  # else it is being written, or was when its writer was killed
+                    self._skip(error)
+            except ConfigurationError as error:
+                self._skip(error)
+
+    def _skip(self, error: ConfigurationError) -> None:
+        if self._strict:
+            raise error
+        if self.first is None:
+            _logger.warning("left out %s (further lines are only counted)", error)
+        self.first = self.first or error
+        self.skipped += 1
+
+
+def read_retrievals(path: str | Path, *, strict: bool = True) -> RetrievalFile:
     """Read what `RetrievalTraces` wrote, oldest first, over the files that rotation has put aside.
+
+    The last line of a file may be torn: a process is writing, or was killed.
 
     Args:
         path: the file; name one that was put aside to read that alone.
-        strict: raise for a damaged line. Otherwise it is left out, and logged.
+        strict: raise for a line that is no retrieval. Otherwise it is left out and counted (`RetrievalFile.skipped`),
+            and the first one logged; a process that was killed leaves such a line.
 
-    Raises:
-        ConfigurationError: no such file, or a line that is no retrieval: names file and line. The last line of a file
-            may be torn: a process was killed, or is writing.
-        StoreError: a file cannot be read.
+    Returns:
+        an iterable of retrievals.
     """
-    with ExitStack() as stack:
-        files: dict[tuple[int, int], IO[bytes]] = {}
-        for member in _members(Path(path)):  # newest first: one that is rotated meanwhile turns up again, and is known
-            with on_disk(member):
-                file = stack.enter_context(open(member, "rb"))
-                status = os.fstat(file.fileno())
-                files.setdefault((status.st_dev, status.st_ino), file)
-        for opened in reversed(files.values()):
-            yield from _read(opened, strict)
+    return RetrievalFile(path, strict)
+
+
+class _TornError(ConfigurationError):
+    """A line that is no JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,23 +208,8 @@ def _members(path: Path) -> list[Path]:
     return members
 
 
-def _read(file: IO[bytes], strict: bool) -> Iterator[Retrieval]:
-    for number, line in enumerate(file, start=1):
-        if line.isspace():
-            continue
-        place = f"{file.name}, line {number}"
-        try:
-            yield retrieval_from_json(_parsed(line, place), place)
-        except ConfigurationError as error:
-            if not line.endswith(b"\n"):  # torn
-                return
-            if strict:
-                raise
-            _logger.warning("left out %s", error)
-
-
 def _parsed(line: bytes, place: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{place}: no JSON: {type(error).__name__}: {error}") from error
+        raise _TornError(f"{place}: no JSON: {type(error).__name__}: {error}") from error
