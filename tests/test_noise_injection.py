@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -234,3 +236,17 @@ def test_every_operator_of_a_kind_has_its_turn(seed: int) -> None:
     recipe = Mix.of(EVERYTHING).recipes["markdown"]
     names = [each.name for each in recipe.draw_operators(Random(seed))]
     assert sorted(names) == [each.name for each in catalog.operators("markdown")]
+
+
+@pytest.mark.parametrize("name", [each.name for each in catalog.operators()])
+def test_an_operator_says_what_its_severity_means(name: str) -> None:
+    """In the one line that `hybridmem noise kinds` shows."""
+    assert "severity" in catalog.operator(name).about
+
+
+def test_the_docs_name_every_operator() -> None:
+    """In the table of docs/noise.md, and none that is not there."""
+    text = (Path(__file__).parents[1] / "docs" / "noise.md").read_text(encoding="utf-8")
+    table = [line for line in text.splitlines() if line.startswith("| `")]
+    named = {name for line in table for name in re.findall(r"`([a-z_]+)`", line.split("|")[2])}
+    assert named == {each.name for each in catalog.operators()}

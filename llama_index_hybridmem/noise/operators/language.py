@@ -32,7 +32,7 @@ _SENTENCE_START = re.compile(r"(?:\A|[.!?\n])[\s\"'“‘(*#>-]*\Z")
 
 @of_passage("wrong_language", "language")
 def wrong_language(passage: Passage, severity: float, draw: Random, world: World) -> Change | None:
-    """Sentences in another language: translated by the world, else with their common words replaced.
+    """Sentences translated, or with common words in another language; severity is the share of them.
 
     Severity is the share of the sentences, at least one. Nothing for a text without words, nor, without a translation,
     for one that is not English.

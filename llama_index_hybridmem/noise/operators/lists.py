@@ -31,7 +31,7 @@ def irrelevant_passage(scene: Scene, severity: float, draw: Random, world: World
 
 @of_scene("hard_distractor", "distractor")
 def hard_distractor(scene: Scene, severity: float, draw: Random, world: World) -> Scene | None:
-    """Adds passages that are close and do not answer: what was found just beyond, else the closest of the world."""
+    """Adds passages that are close and do not answer; severity 1 adds as many as there are."""
     wanted = _count(scene, severity)
     near = [each for each in scene.near if _may_be_added(each, scene)][:wanted]
     ids = {each.id for each in near}

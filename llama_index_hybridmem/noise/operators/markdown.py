@@ -36,64 +36,49 @@ _NESTING = re.compile(r"^[ \t]+(?=(?:[-*+]|\d{1,9}[.)])[ \t])", re.MULTILINE)
 
 @of_text("fence_unclosed", "markdown")
 def fence_unclosed(text: str, severity: float, draw: Random) -> list[Edit]:
-    """Code fences without their closing line: what follows reads as code.
-
-    Severity is the share of the closed fences.
-    """
+    """Code fences without their closing line; severity is the share of them, at least one."""
     return _broken(text, "fence", severity, draw, _without_closing)
 
 
 @of_text("fence_orphaned", "markdown")
 def fence_orphaned(text: str, severity: float, draw: Random) -> list[Edit]:
-    """Code fences without their opening line: the code reads as prose, and what follows the closing line as code.
-
-    Severity is the share of the closed fences.
-    """
+    """Code fences without their opening line; severity is the share of them, at least one."""
     return _broken(text, "fence", severity, draw, _without_opening)
 
 
 @of_text("table_header_lost", "markdown")
 def table_header_lost(text: str, severity: float, draw: Random) -> list[Edit]:
-    """Tables without header, delimiter row or both, as the second chunk of a long table has it: rows of pipes.
+    """Tables without header, delimiter row or both; severity is the share of them, at least one.
 
-    Severity is the share of the tables. Both rows are lost in half of the cases.
+    Both rows are lost in half of the cases.
     """
     return _broken(text, "table", severity, draw, _without_header)
 
 
 @of_text("table_cells_lost", "markdown")
 def table_cells_lost(text: str, severity: float, draw: Random) -> list[Edit]:
-    """Table rows that lost a cell, or had one cut in two: what follows stands under the wrong column.
-
-    Severity is the share of the rows of all tables, headers not counted.
-    """
+    """Table rows that lost a cell, or had one cut in two; severity is the share of them, at least one."""
     return _broken(text, "row", severity, draw, _without_cell)
 
 
 @of_text("heading_collapsed", "markdown")
 def heading_collapsed(text: str, severity: float, draw: Random) -> list[Edit]:
-    """Headings run into the text around them, or without the marks that made them headings.
+    """Headings without their marks, or run into the text; severity is the share of them, at least one.
 
-    Severity is the share of the headings. Half of them keep their marks, in mid-line.
+    Half of them keep their marks, in mid-line.
     """
     return _broken(text, "heading", severity, draw, _run_in)
 
 
 @of_text("list_collapsed", "markdown")
 def list_collapsed(text: str, severity: float, draw: Random) -> list[Edit]:
-    """Lists in one line, with or without their marks, or with all items on one level.
-
-    Severity is the share of the lists; a list within a list is a part of it.
-    """
+    """Lists in one line, or with all items on one level; severity is the share of them, at least one."""
     return _broken(text, "list", severity, draw, _flat)
 
 
 @of_text("link_broken", "markdown")
 def link_broken(text: str, severity: float, draw: Random) -> list[Edit]:
-    """Links and images that lost target, bracket or definition.
-
-    Severity is the share of the links and images.
-    """
+    """Links and images that lost target, bracket or definition; severity is the share of them, at least one."""
     there = links(text)
     tried = [_unlinked(text, link, draw) for link in _some(there.found, severity, draw)]
 

@@ -28,7 +28,7 @@ _SECONDS = (1e8, 1e10)  # 1973 to 2286, as seconds since 1970; as milliseconds a
 
 @of_passage("metadata_title", "metadata")
 def metadata_title(passage: Passage, severity: float, draw: Random, world: World) -> Change | None:
-    """Another document's title.
+    """Another document's title, whatever the severity.
 
     There is one title: any severity above 0 is the same. Nothing without a title, or another one in the world.
     """
@@ -37,9 +37,9 @@ def metadata_title(passage: Passage, severity: float, draw: Random, world: World
 
 @of_passage("metadata_source", "metadata")
 def metadata_source(passage: Passage, severity: float, draw: Random, world: World) -> Change | None:
-    """Another document's file, path or address.
+    """Another document's file, path or address; severity is the share of the fields, at least one.
 
-    Severity is the share of the source fields. Nothing unless a passage of the world has other values for them.
+    Nothing unless a passage of the world has other values for them.
     """
     fields = _some(_present(passage, SOURCE_FIELDS), severity, draw)
     return _changed(passage, _borrowed(passage, fields, draw, world))
@@ -47,9 +47,9 @@ def metadata_source(passage: Passage, severity: float, draw: Random, world: Worl
 
 @of_passage("metadata_date", "metadata")
 def metadata_date(passage: Passage, severity: float, draw: Random, world: World) -> Change | None:
-    """Dates that are some years off, more often too old; they are written as they were.
+    """Dates some years off, written as they were; severity is the share of the fields, at least one.
 
-    Severity is the share of the date fields. All of them move by the same one to eight years.
+    All of them move by the same one to eight years.
     """
     fields = _some(_present(passage, DATE_FIELDS), severity, draw)
     years = draw.randint(1, 8) * (-1 if draw.random() < 0.7 else 1)
@@ -59,10 +59,7 @@ def metadata_date(passage: Passage, severity: float, draw: Random, world: World)
 
 @of_passage("metadata_missing", "metadata")
 def metadata_missing(passage: Passage, severity: float, draw: Random, world: World) -> Change | None:
-    """Fields that are not there, or hold a placeholder such as "unknown" (one in four).
-
-    Severity is the share of the fields.
-    """
+    """Fields missing, or with "unknown" in them (one in four); severity is the share of them, at least one."""
     fields = _some(_present(passage, KNOWN), severity, draw)
     lost = {name: draw.choice(PLACEHOLDERS) if draw.random() < 0.25 else None for name in fields}
     return _changed(passage, lost)
@@ -70,9 +67,9 @@ def metadata_missing(passage: Passage, severity: float, draw: Random, world: Wor
 
 @of_passage("metadata_swapped", "metadata")
 def metadata_swapped(passage: Passage, severity: float, draw: Random, world: World) -> Change | None:
-    """Fields with one another's values: the title in the source, and the like.
+    """Fields with one another's values, as title and source; severity is the share of them, two at least.
 
-    Severity is the share of the fields, at least two. The first two are title and source, when there are both.
+    The first two are title and source, when there are both.
     """
     fields = _present(passage, KNOWN)
     order = draw.sample(fields, len(fields))
