@@ -228,7 +228,11 @@ def test_a_traced_answer_counts_where_a_passage_supports_it(tmp_path: Path) -> N
     ("change", "reason"),
     [
         pytest.param({"answer": "1891"}, drafting.UNSUPPORTED, id="unsupported"),
-        pytest.param({"answer": "1890", "abstained": True}, drafting.UNSUPPORTED, id="abstained"),
+        pytest.param({"answer": "1890", "abstained": True}, drafting.ABSTAINED, id="abstained"),
+        pytest.param({"answer": None, "abstained": True}, drafting.ABSTAINED, id="abstained-wordless"),
+        pytest.param({"answer": "1890", "status": "cancelled"}, drafting.FAILED, id="cancelled"),
+        pytest.param({"answer": None, "status": "error"}, drafting.FAILED, id="failed"),
+        pytest.param({"answer": None}, drafting.NO_TEXTS, id="no-answer"),
         pytest.param({"answer": "1890", "good": False}, drafting.DISLIKED, id="disliked"),
         pytest.param({"question": None}, drafting.NO_TEXTS, id="no-texts"),
         pytest.param({"answer": " [1] "}, drafting.UNSUPPORTED, id="blank"),

@@ -30,6 +30,8 @@ NOT_VERBATIM = "no source is named, and its answer stands in no passage word by 
 UNSUPPORTED = "no retrieved passage supports the model's answer"
 NO_TEXTS = "its trace has no texts"
 DISLIKED = "the user did not like the model's answer"
+FAILED = "the app failed on it, or its answer was not finished"
+ABSTAINED = "the app abstained, and nobody says whether rightly"
 COVERED = 0.8
 """Share of a long answer's words, and all of its numbers, that a passage must have to hold it in other words. Our
 judgement."""
@@ -91,13 +93,19 @@ def draft_of(asked: Asked, nodes: Sequence[NodeWithScore], top_k: int, how: Gath
 def draft_of_trace(retrieval: Retrieval) -> Draft | LeftOut:
     """Make a draft of what an app was asked, found and answered, where a passage supports the answer."""
     scene = retrieval.scene
-    if scene is None or not scene.question.strip() or retrieval.answer is None:
+    if scene is None or not scene.question.strip():
+        return LeftOut(NO_TEXTS)
+    if retrieval.status != "ok":
+        return LeftOut(FAILED)
+    if retrieval.abstained:  # with the evidence at hand or not: no draft of either kind would be certain
+        return LeftOut(ABSTAINED)
+    if retrieval.answer is None:
         return LeftOut(NO_TEXTS)
     if retrieval.good is False:
         return LeftOut(DISLIKED)
     answer = " ".join(_CITATION.sub("", retrieval.answer).split())
     gold = frozenset(each.id for each in scene.passages if _holds(answer, (), each)) if answer else frozenset()
-    if not gold or retrieval.abstained or retrieval.status != "ok":
+    if not gold:
         return LeftOut(UNSUPPORTED)
     hashes = {each.source: hashed(each.text) for each in scene.passages if each.source is not None}
     return Draft(retrieval.id, replace(scene, gold=gold, answer=answer), "traces", None, retrieval.asked, hashes)
