@@ -214,7 +214,9 @@ def _conclude(
     page.rule("in short")
     page.print(_summary(answers))
     page.print(
-        f"\n{seconds:.0f} s in all. Ask more:\n  {_program()} ask --store {report.store} --explain", markup=False
+        f"\n{seconds:.0f} s in all. Ask more:\n  {_program()} ask --store {report.store} --explain\n"
+        f"Training data out of what it retrieves:\n  {_program()} dataset export --store {report.store} -o training",
+        markup=False,
     )
 
 
