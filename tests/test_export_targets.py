@@ -382,3 +382,10 @@ def test_missing_metadata_and_wrong_titles_are_told_where_they_are_shown() -> No
     )
     wrong = damage("metadata_title", "metadata", fields=("title",))
     assert "[2] has a title that does not fit." in reason_of(record(GOLD, passage("b", "Whole.", wrong, title="Shoes")))
+
+
+def test_where_a_file_lies_stays_at_home() -> None:
+    """Of an absolute path a prompt shows the file's name; an address and a relative path are shown as they are."""
+    shown = {"/home/ann/kb/fees.md": "fees.md", "C:\\kb\\fees.md": "fees.md", "kb/fees.md": "kb/fees.md"}
+    for path, name in {**shown, "https://example.org/kb/fees": "https://example.org/kb/fees"}.items():
+        assert visible(Passage("p", "text", {"file_path": path}), Wording())["source"] == name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.noise.defaults import default_profile
 from llama_index_hybridmem.noise.edits import Edit
 from llama_index_hybridmem.noise.fitting import fitted
 from llama_index_hybridmem.noise.injection import inject
@@ -46,6 +48,8 @@ ELSEWHERE = tuple(
     for n in range(20)
 )
 WORLD = World(ELSEWHERE)
+DATA = Path(os.environ.get("HYBRIDMEM_DATA", Path(__file__).parents[2] / "shared" / "data"))
+NOISERBENCH = DATA / "noise" / "noiserbench_bamboogle.json"
 EVERYTHING = Profile({kind: KindRate(0.25, 0.2, 0.3) for kind in KINDS})
 
 
@@ -216,6 +220,16 @@ def test_fitting_adds_only_what_is_missing() -> None:
     assert rare.mix.recipes["markdown"].rate == pytest.approx(0.4)
 
 
+def test_a_measured_profile_is_completed() -> None:
+    """Kinds that nobody could measure come from another profile; those that were measured stay, also at 0."""
+    measured = Profile({"ocr": KindRate(0.0, 0.0, 0.01)}, source="here")
+    whole = measured.completed(default_profile())
+    assert whole.kinds["ocr"] == measured.kinds["ocr"]
+    assert whole.kinds["distractor"] == default_profile().kinds["distractor"]
+    assert whole.source.startswith("here; from another profile: truncation, ")
+    assert whole.completed(default_profile()) == whole
+
+
 def test_what_a_mix_refuses() -> None:
     """Unknown names and figures out of range are named."""
     with pytest.raises(ConfigurationError, match="no noise operator 'smudge'"):
@@ -250,3 +264,23 @@ def test_the_docs_name_every_operator() -> None:
     table = [line for line in text.splitlines() if line.startswith("| `")]
     named = {name for line in table for name in re.findall(r"`([a-z_]+)`", line.split("|")[2])}
     assert named == {each.name for each in catalog.operators()}
+
+
+@pytest.mark.skipif(not NOISERBENCH.exists(), reason="the public data set is not here")
+def test_noise_that_others_made_answers_nothing() -> None:
+    """NoiserBench: among its related passages and nonsense the gold text supports; without it nobody tells."""
+    rows = json.loads(NOISERBENCH.read_text(encoding="utf-8"))
+    held = 0
+    for row in rows:
+        texts = [each["text"] for name in ("supportive noise", "illegal sentence noise") for each in row[name][:2]]
+        gold = Passage("gold", row["gold_text"])
+        passages = (*(Passage(f"p{n}", text) for n, text in enumerate(texts)), gold)
+        known = Scene(row["question"], passages, gold=frozenset({"gold"}), answer=row["gold_answers"][0])
+        kept = inject(known, Mix({}), "k", WORLD)
+        assert kept.answerable
+        assert {id_ for id_, _ in kept.support} == {"gold"}
+        held += evidence(known) == (known.answer,)
+        gone = inject(known, Mix({}), "k", WORLD, "unanswerable")
+        assert gone.answerable is False
+        assert all(quoted(known.answer or "", each.text) is None for each in gone.scene.passages)
+    assert held / len(rows) > 0.8  # most gold texts state the answer word for word

@@ -33,12 +33,16 @@ def profile(
     sample: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Chunks of a store to look at; 20,000 if not given.")
     ] = None,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Kinds that cannot be measured: as the default profile has them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure how often each kind of noise occurs, corrected for the detectors' errors.
 
     Of a store its chunks are looked at, of traces what queries got; no language model is asked, nothing is changed.
     """
+    from ..noise.defaults import default_profile
     from ..noise.profiles import save
     from . import screen
     from .output import place_for
@@ -46,6 +50,8 @@ def profile(
     place = None if output is None else place_for(output, "noise.json", [source])
     with screen.results_only():
         found = _of_store(source, sample) if source.is_dir() else _of_traces(source, sample)
+    if complete:
+        found = found.completed(default_profile())
     if place is not None:
         save(found, place)
     _tell(found, as_json)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.indices.base import BaseIndex
 
 from llama_index_hybridmem.export.asking import Asked, read_asked
 from llama_index_hybridmem.export.collecting import collect, lookup_in, some_of
@@ -26,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def export_dataset(
-    source: HybridMemoryIndex | BaseRetriever,
+    source: HybridMemoryIndex | BaseIndex[Any] | BaseRetriever,
     questions: str | Path | Iterable[Asked],
     folder: str | Path,
     options: ExportOptions | None = None,
@@ -41,8 +42,8 @@ def export_dataset(
     """Make a training set; called again, go on where it was. `hybridmem dataset export` is the same as a command.
 
     Args:
-        source: a hybrid memory, or any retriever of LlamaIndex (best with a few more results than ``options.top_k``:
-            those beyond become hard distractors).
+        source: a hybrid memory, any index of LlamaIndex, or any retriever (best with a few more results than
+            ``options.top_k``: those beyond become hard distractors).
         questions: a JSONL or CSV file with "question", and "answer" and "expected_sources" where they are known; or
             `export.asking.Asked`.
         folder: a new one, or one to go on with.
@@ -87,11 +88,14 @@ def of_index(
 
 
 def _reached(
-    source: HybridMemoryIndex | BaseRetriever, options: ExportOptions, how: Gathering | None
+    source: HybridMemoryIndex | BaseIndex[Any] | BaseRetriever, options: ExportOptions, how: Gathering | None
 ) -> Mapping[str, Any]:
-    if isinstance(source, BaseRetriever):
-        return {"retriever": source, "how": how or Gathering()}
-    return of_index(source, options, how)
+    if hasattr(source, "graph_store"):
+        return of_index(cast("HybridMemoryIndex", source), options, how)
+    how = how or Gathering()
+    if isinstance(source, BaseIndex):
+        return {"retriever": source.as_retriever(similarity_top_k=options.top_k + how.near), "how": how}
+    return {"retriever": source, "how": how}
 
 
 def _told(progress: Progress | None, step: str) -> Callable[[int, int], None] | None:

@@ -31,6 +31,8 @@ _BLANKS = rf"(?:[^\S{_ENDS}]|[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufef
 _NUMBERED = re.compile(rf"([{_ENDS}]{_BLANKS})(\[[ ]?\d+[ ]?\]|(?i:question)[ ]?:)")
 _PLAIN = re.compile(rf"([{_ENDS}]{_BLANKS})((?i:filename|information|question)[ ]?:)")
 _NUMBER, _NAME_END = re.compile(r"\[[ ]?\d"), re.compile(r":(?:(?<=[neNE]:)|(?<=[neNE][ ]:))")
+_FOLDERS = re.compile(r"^(?:[A-Za-z]:)?[\\/](?:.*[\\/])?(?=.)")
+"""Of a path that begins at the root: where a file lies on somebody's machine is nobody's to learn."""
 _DOCUMENT = re.compile(r"<(?=\s*/?\s*(?i:document)\b)")
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -47,12 +49,15 @@ def prompt(question: str, passages: Sequence[Passage], wording: Wording) -> str:
 
 
 def visible(passage: Passage, wording: Wording) -> dict[str, str]:
-    """Give the metadata that a reader sees of a passage: name in `Wording.shown` to its value, on one line."""
+    """Give the metadata that a reader sees of a passage: name in `Wording.shown` to its value, on one line.
+
+    Of a file's path that begins at the root, its name.
+    """
     found: dict[str, str] = {}
     for name in wording.shown:
         for key in FIELDS.get(name, (name,)):
             if key in passage.metadata and (value := one_line(passage.metadata[key])):
-                found[name] = value
+                found[name] = value if key not in SOURCE_FIELDS else _FOLDERS.sub("", value) or value
                 break
     return found
 

@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.noise.kinds import KINDS, Kind
 
 SCHEMA = 1
+P = TypeVar("P", bound="Profile")
 UNIFORM = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Quantiles of a severity of which nothing is known."""
 
@@ -79,7 +80,7 @@ class Profile:
         """16 hexadecimal digits that name what is in it."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
-    def weighted(self, gains: Mapping[str, float]) -> Profile:
+    def weighted(self: P, gains: Mapping[str, float]) -> P:
         """Weigh kinds by what they bought in an earlier evaluation.
 
         Args:
@@ -96,7 +97,18 @@ class Profile:
         }
         return replace(self, kinds=kinds)
 
-    def without(self, kinds: Collection[str]) -> Profile:
+    def completed(self: P, other: Profile) -> P:
+        """Take from another profile the kinds that this one does not have: those that could not be measured.
+
+        Args:
+            other: `NoiseProfile.default()`, for one.
+        """
+        missing = {kind: each for kind, each in other.kinds.items() if kind not in self.kinds}
+        told = f"from another profile: {', '.join(missing)}" if missing else ""
+        source = "; ".join(filter(None, (self.source, told)))
+        return replace(self, kinds={**self.kinds, **missing}, source=source)
+
+    def without(self: P, kinds: Collection[str]) -> P:
         """The profile without some kinds."""
         return replace(self, kinds={kind: each for kind, each in self.kinds.items() if kind not in kinds})
 
@@ -116,7 +128,7 @@ class Profile:
         }
 
     @classmethod
-    def from_json(cls, row: Any, place: str = "a noise profile") -> Profile:
+    def from_json(cls: type[P], row: Any, place: str = "a noise profile") -> P:
         """Read what `to_json` gave.
 
         Raises:
