@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -27,7 +28,9 @@ from llama_index_hybridmem.export.parts import Sample
 from llama_index_hybridmem.export.record import Draft, Record, record_from_json
 from llama_index_hybridmem.export.shards import line, training_line
 from llama_index_hybridmem.export.wording import Wording
+from llama_index_hybridmem.noise.edits import Edit
 from llama_index_hybridmem.noise.mix import Mix
+from llama_index_hybridmem.noise.operators import registry
 from llama_index_hybridmem.noise.profile import KindRate, Profile
 from llama_index_hybridmem.noise.scene import Passage, Scene, World
 from llama_index_hybridmem.noise.support import quoted
@@ -345,6 +348,27 @@ def test_a_worker_that_dies_is_told(tmp_path: Path) -> None:
     """As an error of ours that says what may be the reason, and what to do."""
     with pytest.raises(StoreError, match="a worker process died .* call the same again"):
         list(parallel.run(die, str(tmp_path), [0, 1], processes=2))
+
+
+def test_operators_of_an_export_must_be_known_wherever_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the user's own that a worker or a later run has not registered is named; a further one changes nothing."""
+    here = dict(registry._REGISTERED)
+    monkeypatch.setattr(registry, "_REGISTERED", here)
+    registry.of_text("first_half", "layout")(lambda text, severity, draw: [Edit(len(text) // 2, len(text), "")])
+    one = export(drafts(8), tmp_path / "one", FEW, profile(layout=0.9))
+    assert json.loads((tmp_path / "one" / "mix.json").read_text())["operators"]["layout"]["first_half"] == 1.0
+    wanted = content(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    (tmp_path / "two" / "records" / "part-00001.jsonl").unlink()
+    known = here.pop("first_half")
+    with pytest.raises(ConfigurationError, match=r"the operator 'first_half', .* register it in a module"):
+        export(drafts(8), tmp_path / "two", FEW, profile(layout=0.9))
+    here["first_half"] = known
+    registry.of_text("second_half", "layout")(lambda text, severity, draw: [Edit(0, len(text) // 2, "")])
+    assert export(drafts(8), tmp_path / "two", FEW, profile(layout=0.9)).splits == one.splits
+    assert content(tmp_path / "two") == wanted
 
 
 def test_a_finished_export_is_left_alone(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ class Maker:
         self._drafts = Drafts.read(folder)
         self._world = read_world(folder)
         profile = Profile.from_json(read_object(folder / PROFILE), str(folder / PROFILE))
-        mix = mix_of(profile, self._options, read_object(folder / MIX)["rates"])
+        mix = mix_of(profile, read_object(folder / MIX))
         self._mixes = {"test": mix, "train": mix.without(self._options.held_out_kinds)}
         self._mixes["dev"] = self._mixes["train"]
         self._chances = Chances.of(self._options, self._drafts.answered, self._drafts.unanswered)

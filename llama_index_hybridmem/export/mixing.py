@@ -7,13 +7,15 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.export.options import ExportOptions
 from llama_index_hybridmem.export.record import Draft
 from llama_index_hybridmem.noise.detectors import catalog as _detectors  # noqa: F401 - registers them
 from llama_index_hybridmem.noise.fitting import fitted
 from llama_index_hybridmem.noise.kinds import Kind
 from llama_index_hybridmem.noise.measuring import Errors, measure
-from llama_index_hybridmem.noise.mix import Mix
+from llama_index_hybridmem.noise.mix import Mix, Recipe
+from llama_index_hybridmem.noise.operators.registry import Operator, operator, operators
 from llama_index_hybridmem.noise.profile import Profile
 from llama_index_hybridmem.noise.scene import World
 
@@ -38,23 +40,53 @@ def fit_mix(
         errors: how reliable each kind's detectors are; None: what they find is taken as it is.
 
     Returns:
-        ``rates`` (kind to chance), ``natural`` (kind to the share that has it as it was retrieved) and ``applicable``
-        (kind to the share in which it can be made), rounded so that they are the same on every machine.
+        ``rates`` (kind to chance), ``operators`` (kind to operator to its share), ``natural`` (kind to the share that
+        has it as it was retrieved) and ``applicable`` (kind to the share in which it can be made); all but the
+        operators' shares rounded, so that they are the same on every machine.
     """
     target = Mix.of(profile, strength=options.strength)
     if not options.fitted or not target.recipes:
-        return {"rates": _rounded({kind: each.rate for kind, each in target.recipes.items()})}
+        return _made({}, target)
     scenes = [_scene(each, options.top_k) for each in islice(drafts, LOOKED_AT)]
     fit = fitted(target, measure(scenes, errors), scenes, world)
-    rates = {kind: each.rate for kind, each in fit.mix.recipes.items()}
-    return {"rates": _rounded(rates), "natural": _rounded(fit.natural), "applicable": _rounded(fit.applicable)}
+    return _made({"natural": _rounded(fit.natural), "applicable": _rounded(fit.applicable)}, fit.mix)
 
 
-def mix_of(profile: Profile, options: ExportOptions, rates: Mapping[str, float]) -> Mix:
-    """Give the mix with rates that `fit_mix` has found."""
-    target = Mix.of(profile, strength=options.strength)
-    recipes = {kind: replace(each, rate=rates[kind]) for kind, each in target.recipes.items() if rates.get(kind)}
-    return replace(target, recipes=recipes)
+def mix_of(profile: Profile, found: Mapping[str, Any]) -> Mix:
+    """Give the mix that `fit_mix` has found, with the same operators in every process.
+
+    Args:
+        profile: the same one.
+        found: what `fit_mix` gave, also as read back from JSON.
+
+    Raises:
+        ConfigurationError: an operator is not registered in this process.
+    """
+    recipes = {
+        kind: Recipe(rate, each.severity, _known(kind, found["operators"][kind]))
+        for kind, each in profile.kinds.items()
+        if (rate := found["rates"].get(kind))
+    }
+    return Mix(recipes, profile.together, profile.hash)
+
+
+def _made(rest: Mapping[str, Any], mix: Mix) -> dict[str, Any]:
+    """Kinds in the order of the alphabet, operators in that in which they are drawn."""
+    shares = {kind: {which.name: share for which, share in each.operators} for kind, each in mix.recipes.items()}
+    rates = {kind: each.rate for kind, each in mix.recipes.items()}
+    return {"rates": _rounded(rates), "operators": dict(sorted(shares.items())), **rest}
+
+
+def _known(kind: Kind, shares: Mapping[str, float]) -> tuple[tuple[Operator, float], ...]:
+    here = {each.name for each in operators(kind)}
+    for name in shares:
+        if name not in here:
+            raise ConfigurationError(
+                f"this export makes {kind} noise with the operator {name!r}, which this process has not registered: "
+                "register it in a module that is imported wherever the export runs, not under "
+                'if __name__ == "__main__":'
+            )
+    return tuple((operator(name), share) for name, share in shares.items())
 
 
 def _scene(draft: Draft, top_k: int) -> Any:
