@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llama_index_hybridmem.export.options import ExportOptions
 from llama_index_hybridmem.export.record import Draft, Split
-from llama_index_hybridmem.export.splitting import sources_of, split_of
+from llama_index_hybridmem.export.splitting import held_out_sources, sources_of, split_of
 from llama_index_hybridmem.noise.scene import Passage, Scene
 
 
@@ -61,7 +61,16 @@ def test_a_question_that_straddles_parts_has_none() -> None:
     test = [name for name, part in parts.items() if part == "test"]
     assert split_of(draft(train[0], train[1], gold=2), options) == "train"
     assert split_of(draft(train[0], test[0], gold=2), options) is None
-    assert split_of(draft(train[0], near=test[0]), options) is None
+
+
+def test_what_the_prompt_does_not_get_decides_nothing() -> None:
+    """Gold beyond the prompt's passages, near or among them, neither moves a question nor makes it straddle."""
+    options = ExportOptions(splits={"train": 0.5, "dev": 0.0, "test": 0.5}, top_k=1)
+    for n in range(30):
+        alone = split_of(draft(f"doc{n}"), options)
+        assert alone is not None
+        assert split_of(draft(f"doc{n}", near=f"other{n}"), options) == alone
+        assert split_of(draft(f"doc{n}", f"other{n}", gold=2), options) == alone
 
 
 def test_held_out_domains_are_tested_only() -> None:
@@ -73,12 +82,22 @@ def test_held_out_domains_are_tested_only() -> None:
     )
 
 
+def test_documents_of_held_out_domains_are_tested_only() -> None:
+    """Whatever else is asked about them; a question on one of them and another of train straddles."""
+    options = ExportOptions(held_out_domains=("law",), splits={"train": 1.0, "dev": 0.0, "test": 0.0})
+    held = held_out_sources([draft("act", "b", domain="law"), draft("c", domain="tax"), draft("d")], options)
+    assert held == {"act"}
+    assert split_of(draft("act", domain="tax"), options, held) == "test"
+    assert split_of(draft("act", "c", gold=2), options, held) is None
+    assert split_of(draft("c"), options, held) == "train"
+
+
 def test_sources_are_never_missing() -> None:
     """Gold documents, sorted; else the first passage's; else the question; unknown documents count by passage."""
-    assert sources_of(draft("b", "a", "c", gold=2)) == ("a", "b")
-    assert sources_of(draft("b", "a", gold=0)) == ("b",)
-    assert sources_of(draft(None, gold=1)) == ("p0",)
-    assert sources_of(draft(gold=0)) == ("What?",)
+    assert sources_of(draft("b", "a", "c", gold=2), 3) == ("a", "b")
+    assert sources_of(draft("b", "a", gold=0), 3) == ("b",)
+    assert sources_of(draft(None, gold=1), 3) == ("p0",)
+    assert sources_of(draft(gold=0), 3) == ("What?",)
 
 
 def test_another_seed_draws_other_parts() -> None:
