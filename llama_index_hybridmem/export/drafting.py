@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from random import Random
 
 from llama_index.core.schema import BaseNode, NodeWithScore
 
+from llama_index_hybridmem.answers import best_sentences
 from llama_index_hybridmem.export.asking import NO_RETRIEVAL, Asked
-from llama_index_hybridmem.export.making import DOUBTFUL, TOLD_ELSEWHERE, LeftOut, asked_words, tells
+from llama_index_hybridmem.export.making import TOLD_ELSEWHERE, LeftOut, asked_words, may_tell, tells
 from llama_index_hybridmem.export.record import Draft
 from llama_index_hybridmem.noise.passages import to_passages
 from llama_index_hybridmem.noise.retrievals import Retrieval
@@ -28,6 +29,7 @@ UNKNOWN = "neither its answer nor its sources are known"
 UNNEEDED = "it needs no retrieval"
 NOT_VERBATIM = "no source is named, and its answer stands in no passage word by word"
 UNSUPPORTED = "no retrieved passage supports the model's answer"
+INCOMPLETE = "it takes several of its sources together, and not all of them were retrieved"
 NO_TEXTS = "its trace has no texts"
 DISLIKED = "the user did not like the model's answer"
 FAILED = "the app failed on it, or its answer was not finished"
@@ -80,13 +82,17 @@ def draft_of(asked: Asked, nodes: Sequence[NodeWithScore], top_k: int, how: Gath
     if asked.answerable is not False and asked.answer is None and not asked.gold:
         return LeftOut(UNKNOWN)
     passages = to_passages(nodes[: top_k + how.near])
-    named = {each.id for each, found in zip(passages, nodes, strict=False) if names_of(found.node) & asked.gold}
-    gold = _gold(asked, passages, named)
+    sources = {each.id: names_of(found.node) & asked.gold for each, found in zip(passages, nodes, strict=False)}
+    gold = _gold(asked, passages, {id_ for id_, names in sources.items() if names})
     if isinstance(gold, LeftOut):
         return gold
     if how.add_gold is not None and asked.gold and not any(each.id in gold for each in passages[:top_k]):
         passages, gold, nodes = _with_gold(asked, passages, gold, nodes, top_k, how.add_gold)
-    scene = Scene(asked.question, passages[:top_k], passages[top_k:], gold, asked.answer, asked.quotes)
+        sources |= {found.node.node_id: names_of(found.node) & asked.gold for found in nodes}
+    needed = _together(asked, passages[:top_k], gold, sources)
+    if isinstance(needed, LeftOut):
+        return needed
+    scene = Scene(asked.question, passages[:top_k], passages[top_k:], needed[0], asked.answer, needed[1])
     return Draft(asked.id, scene, asked.origin, asked.domain, asked.asked, _versions(passages, nodes))
 
 
@@ -128,19 +134,56 @@ def _gold(asked: Asked, passages: Sequence[Passage], named: set[str]) -> frozens
         return frozenset(named)
     if asked.gold:
         gold = {each.id for each in passages if each.id in named and _holds(asked.answer, asked.quotes, each)}
-        others = [each for each in passages if each.id not in named]
-        return LeftOut(TOLD_ELSEWHERE) if not gold and _told(asked, others, DOUBTFUL) else frozenset(gold)
+        return LeftOut(TOLD_ELSEWHERE) if not gold and _may_tell(asked, passages) else frozenset(gold)
     if gold := set(_told(asked, passages)):
         return frozenset(gold)
-    if _told(asked, passages, DOUBTFUL):
+    if _may_tell(asked, passages):
         return LeftOut(TOLD_ELSEWHERE)
     return LeftOut(NOT_VERBATIM) if len(words(asked.answer)) >= LONG else frozenset()
 
 
-def _told(asked: Asked, passages: Sequence[Passage], *share: float) -> list[str]:
+def _told(asked: Asked, passages: Sequence[Passage]) -> list[str]:
     answer = asked.answer or ""
     shared = asked_words(asked.question, answer)
-    return [each.id for each in passages if tells(shared, answer, each, *share)]
+    return [each.id for each in passages if tells(shared, answer, each)]
+
+
+def _may_tell(asked: Asked, passages: Sequence[Passage]) -> bool:
+    answer = asked.answer or ""
+    shared = asked_words(asked.question, answer)
+    return any(may_tell(shared, answer, each) for each in passages)
+
+
+def _together(
+    asked: Asked, passages: Sequence[Passage], gold: frozenset[str], sources: Mapping[str, frozenset[str]]
+) -> tuple[frozenset[str], tuple[str, ...]] | LeftOut:
+    """Where the passage with the answer does not speak of what is asked: what else is needed, of the other sources.
+
+    Args:
+        asked: its sources are named.
+        passages: those of the prompt.
+        gold: ids of those that hold the answer.
+        sources: passage id to the names of its source that the question's gold has.
+
+    Returns:
+        gold and quotes: as they were where one passage answers alone; else with the passage of each other source that
+        is closest to the question, and its closest sentence. Or that a source is not among the passages.
+    """
+    held = [each for each in passages if each.id in gold]
+    covered = frozenset[str]().union(*(sources.get(each.id, frozenset()) for each in held))
+    open_ones = asked.gold - covered
+    if not held or not open_ones or asked.quotes or _told(asked, held):
+        return gold, asked.quotes
+    quotes: list[str] = []
+    while open_ones:
+        others = [each for each in passages if sources.get(each.id, frozenset()) & open_ones]
+        best = best_sentences(asked.question, [each.text for each in others], n=1)
+        if not best:
+            return LeftOut(INCOMPLETE)
+        found = others[best[0].source - 1]
+        quotes.append(best[0].text)
+        gold, open_ones = gold | {found.id}, open_ones - sources[found.id]
+    return gold, tuple(quotes)
 
 
 def _holds(answer: str, quotes: Sequence[str], passage: Passage) -> bool:

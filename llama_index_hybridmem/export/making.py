@@ -14,6 +14,7 @@ from llama_index_hybridmem.noise.mix import Mix
 from llama_index_hybridmem.noise.operators.registry import mark
 from llama_index_hybridmem.noise.scene import Passage, Scene, World, in_place
 from llama_index_hybridmem.noise.support import quoted
+from llama_index_hybridmem.noise.values import MONTH, SHORT
 from llama_index_hybridmem.terms import content_stems
 
 ANSWER_UNKNOWN = "its answer is not known, and its gold passages stayed"
@@ -24,9 +25,11 @@ SHARED = 0.5
 """Share of the question's words around an answer's words from which on a passage is taken to answer. Our judgement:
 below it, a year or a common name stands there by chance."""
 DOUBTFUL = 0.25
-"""The same share from which on a passage can no longer be taken not to answer; in between nobody can tell."""
+"""The same share from which on a passage can no longer be taken not to answer; in between nobody can tell. `SHARED`
+where the answer's words stand apart."""
 _BEFORE = re.compile(r".*(?:[.!?][\"'”’)\]]*\s+|[。！？]|\n)", re.DOTALL)
-_BEHIND = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)|[。！？]|(?=\n)")
+_BEHIND = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)|[。！？]|(?=\n)|\Z")
+_FIGURE, _MONTH, _COMMA = re.compile("[0-9]{1,12}"), re.compile(MONTH), re.compile("(?<=[0-9]),(?=[0-9]{3})")
 _LONGEST_QUOTE = 400
 
 
@@ -130,21 +133,40 @@ def make_record(
     )
 
 
-def tells(asked: Collection[str], answer: str, passage: Passage, share: float = SHARED) -> bool:
+def tells(asked: Collection[str], answer: str, passage: Passage) -> bool:
     """Whether a passage seems to answer a question.
 
     Args:
         asked: the question's words (`terms.content_stems`), without those of the answer.
         answer: must stand in it as whole words, whatever its case and blanks.
         passage: the passage.
-        share: of the question's words that must stand in that sentence, its neighbours or the passage's title.
+
+    Returns:
+        whether `SHARED` of the question's words stand around the answer or in the passage's title, and all of its
+        figures in the passage: another day's meeting is another one.
     """
     found = quoted(answer, passage.text)
     if found is None or not asked:
         return found is not None
     at = _place(passage.text, found)
     around = passage.text[max(0, at - _LONGEST_QUOTE) : at + len(found) + _LONGEST_QUOTE]
-    return len(set(asked) & set(content_stems(f"{passage.title} {around}"))) >= share * len(set(asked))
+    there = set(asked) & set(content_stems(f"{passage.title} {around}"))
+    enough = len(there) >= SHARED * len(set(asked))
+    return enough and _figures(" ".join(asked)) <= _figures(f"{passage.title} {passage.text}")
+
+
+def may_tell(asked: Collection[str], answer: str, passage: Passage) -> bool:
+    """Whether it cannot be ruled out that a passage answers a question: the answer's words stand there, or apart.
+
+    Args:
+        asked: see `tells`.
+        answer: its words.
+        passage: the passage.
+    """
+    there, wanted = set(content_stems(f"{passage.title} {passage.text}")), set(content_stems(answer))
+    if quoted(answer, passage.text) is not None:
+        return len(there & set(asked)) >= DOUBTFUL * len(set(asked))
+    return bool(wanted) and wanted <= there and len(there & set(asked)) >= SHARED * len(set(asked))
 
 
 def asked_words(question: str, answer: str) -> frozenset[str]:
@@ -199,7 +221,13 @@ def _told(scene: Scene, passages: Sequence[Passage]) -> bool:
     if scene.answer is None:
         return False
     asked = asked_words(scene.question, scene.answer)
-    return any(tells(asked, scene.answer, each, DOUBTFUL) for each in passages)
+    return any(may_tell(asked, scene.answer, each) for each in passages)
+
+
+def _figures(text: str) -> set[int]:
+    """Whole numbers of a text, those of its months too: 2022/05/07 and May 7th, 2022 have the same."""
+    months = (SHORT.index(each[:3]) + 1 for each in _MONTH.findall(text))
+    return {*(int(each) for each in _FIGURE.findall(_COMMA.sub("", text))), *months}
 
 
 def _sentence(passage: Passage, words: str) -> str:

@@ -1,7 +1,8 @@
 """Which sources are used and which rejected and why, in words, from what was done to them; pure, knows no layout.
 
 Only what a reader can see is told: a passage that was cut at a full stop is not called cut, a number that was changed
-in place is not called wrong, a copy is only called a copy beside its original.
+in place is not called wrong, a copy is only called a copy beside its original, and only contradicts it where both
+values can be read; a distractor is called close only where it has words of the question.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from llama_index_hybridmem.export.record import Record
 from llama_index_hybridmem.export.wording import Wording
 from llama_index_hybridmem.noise.kinds import Kind
 from llama_index_hybridmem.noise.scene import Damage, Passage
+from llama_index_hybridmem.noise.support import quoted
+from llama_index_hybridmem.terms import content_stems
 
+CLOSE = 1 / 3
+"""Share of the question's words from which on a passage is called close to it. Our judgement."""
 MOST = 2
 """Remarks on one passage; the first ones weigh most."""
 
@@ -122,6 +127,7 @@ class _Scene:
         self._record = record
         self._wording = wording
         self._at = {each.id: number for number, each in enumerate(record.noisy, start=1)}
+        self._asked = set(content_stems(record.question))
         self._answer = (record.expected or "").strip().casefold()
 
     def of(self, passage: Passage, used: bool) -> Iterator[Remark]:
@@ -143,12 +149,15 @@ class _Scene:
         known = self._record.gold and passage.id not in self._record.gold
         return bool(known) and bool(self._answer) and self._answer not in passage.text.casefold()
 
+    def _is_close(self, passage: Passage) -> bool:
+        return len(self._asked & set(content_stems(f"{passage.title} {passage.text}"))) >= CLOSE * len(self._asked)
+
     def _standing(self, passage: Passage, shown: Mapping[str, str]) -> Iterator[Remark]:
         for each in passage.damage:
             if each.kind == "irrelevant":
                 yield Remark(_IRRELEVANT)
             elif each.kind == "distractor" and (each.operator == "fictitious" or self.is_silent(passage)):
-                yield Remark(_NEAR)
+                yield Remark(_NEAR if self._is_close(passage) else _SILENT)
             elif each.kind in ("stale", "conflict", "counterfactual", "duplicate"):
                 yield from self._beside(passage, each, shown)
 
@@ -157,14 +166,20 @@ class _Scene:
         number = self._at.get(damage.note.get("id", ""))
         if number is None or self._record.noisy[number - 1] is passage:
             return
-        original = visible(self._record.noisy[number - 1], self._wording)
+        beside = self._record.noisy[number - 1]
+        original = visible(beside, self._wording)
         of = f"[{number}]"
         if damage.kind == "duplicate":
             yield Remark(_NEARLY if damage.operator == "near_duplicate" else _COPY, of)
-        elif damage.kind == "stale":
+            return
+        if damage.kind == "stale":
             names = [name for name in ("date", "version") if name in shown and shown[name] != original.get(name)]
-            yield Remark(_STALE, value=shown[names[0]]) if names else Remark(_CONFLICT, of)
-        elif shown.get("source", "") != original.get("source", "") and "source" in shown:
+            if names:
+                yield Remark(_STALE, value=shown[names[0]])
+                return
+        if not _is_read(damage, "now", passage) or not _is_read(damage, "was", beside):
+            return
+        if damage.kind != "stale" and "source" in shown and shown["source"] != original.get("source", ""):
             yield Remark(tuple(form + _FROM for form in _CONFLICT), of, shown["source"])
         else:
             yield Remark(_CONFLICT, of)
@@ -188,6 +203,11 @@ class _Scene:
                 yield Remark(_MISSING, value=name)
             elif name == "title":
                 yield Remark(_WRONG_TITLE)
+
+
+def _is_read(damage: Damage, name: str, passage: Passage) -> bool:
+    """Whether a value of a damage's note, if it is noted, can be read in a passage."""
+    return name not in damage.note or quoted(damage.note[name], passage.text) is not None
 
 
 def _breaks_off(text: str) -> bool:

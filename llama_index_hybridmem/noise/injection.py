@@ -143,6 +143,8 @@ def _damaged(scene: Scene, passage: Passage, at: int, mix: Mix, draw: Random, ke
     for kind in _flags(mix, draw):
         if kind in FALSE_KINDS and (scene.is_gold(passage) or passage.damage):
             continue
+        if kind == "metadata" and passage.id in _compared(scene):
+            continue  # they show which of the two is to be believed
         recipe = mix.recipes[kind]
         severity = recipe.draw_severity(draw)
         tried = recipe.draw_operators(draw)

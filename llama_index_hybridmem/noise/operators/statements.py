@@ -40,6 +40,7 @@ from llama_index_hybridmem.noise.scene import (
 )
 from llama_index_hybridmem.noise.support import quoted
 from llama_index_hybridmem.noise.values import Value, moment, names, spots, stands
+from llama_index_hybridmem.terms import content_stems
 
 NAMES_SHARE = 0.3
 """How often names are swapped where there are figures, too: a wrong figure leaves the rest of a passage plausible."""
@@ -128,7 +129,9 @@ def fictitious(scene: Scene, severity: float, draw: Random, world: World) -> Sce
         copy = replace(_copy(scene, passage, "fictitious"), source=None)
         note = {"id": passage.id, **was_and_now(renamed)}
         fields = _renamed_fields(passage, renamed)
-        return _inserted(scene, mark(copy, "fictitious", severity, seed, note, edits=edits, metadata=fields), own)
+        made = mark(copy, "fictitious", severity, seed, note, edits=edits, metadata=fields)
+        if _is_beside(scene, passage, made):
+            return _inserted(scene, made, own)
     return None
 
 
@@ -196,11 +199,21 @@ def _renaming(scene: Scene, passage: Passage, draw: Random, world: World) -> dic
     if new is None:
         return {}
     parts = zip(entity.text.split(" "), new.split(" "), strict=False)
-    return {entity.text: new, **{old: put for old, put in parts if len(old) > 3 and old[0].isupper() and put != old}}
+    return {
+        entity.text: new,
+        **{old: put for old, put in parts if len(old) > 3 and old[0].isupper() and put[0].isupper() and put != old},
+    }
+
+
+def _is_beside(scene: Scene, passage: Passage, made: Passage) -> bool:
+    """Whether a copy of what answers has lost some of the question's words: else it would give it another answer."""
+    asked = set(content_stems(scene.question))
+    kept = asked & set(content_stems(f"{made.title} {made.text}"))
+    return not scene.is_gold(passage) or kept < asked & set(content_stems(f"{passage.title} {passage.text}"))
 
 
 def _entity(scene: Scene, passage: Passage) -> Value | None:
-    """The name that title, question and text share most."""
+    """The name that title, question and text share most; one that the question has first."""
     found = names(passage.text)
     if passage.title[:1].isupper() and spots(passage.title, passage.text):
         found.append(Value(0, 0, passage.title, "name"))  # it may only open sentences
@@ -209,7 +222,7 @@ def _entity(scene: Scene, passage: Passage) -> Value | None:
     def weight(value: Value) -> tuple[int, int]:
         asked, titled = stands(value.text, scene.question), stands(value.text, passage.title)
         answers = bool(scene.answer) and stands(value.text, str(scene.answer))
-        return counts[value.text] + 3 * asked + 4 * titled - 6 * answers, -value.start
+        return counts[value.text] + 9 * asked + 4 * titled - 6 * answers, -value.start
 
     return max(found, key=weight, default=None)
 
