@@ -34,21 +34,38 @@ def test_a_sound_record_has_no_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "fault"),
+    ("changes", "found"),
     [
-        ({"answer": ABSTAINS}, "abstains though answerable"),
-        ({"answerable": False, "quotes": ()}, "answers without support"),
-        ({"quotes": ()}, "answers without quotes"),
-        ({"answerable": False, "answer": ABSTAINS}, "abstains with quotes"),
-        ({"quotes": (Quote("g1", "Somebody else"),)}, "quotes what is not there"),
-        ({"quotes": (Quote("gone", "Inventor Nr1"),)}, "quotes what is not there"),
-        ({"quotes": (Quote("o1", "Rain fell"),)}, "quotes what does not answer"),
-        ({"split": "all"}, "unknown split"),
+        ({"answer": ABSTAINS}, ["answers otherwise than expected"]),
+        ({"answer": "Ada Byron"}, ["answers otherwise than expected", "answers what no passage says"]),
+        ({"answer": "Ada Byron", "expected": "Ada Byron"}, ["answers what no passage says", "quotes too little"]),
+        ({"answer": "in 1999", "expected": "in 1999"}, ["answers what no passage says", "quotes too little"]),
+        ({"expected": None}, ["answers otherwise than expected", "answers without support"]),
+        ({"answerable": False, "quotes": ()}, ["answers though labelled as abstaining", "abstains though answerable"]),
+        ({"answerable": False, "answer": ABSTAINS, "quotes": ()}, ["abstains though answerable"]),
+        ({"answerable": False, "answer": ABSTAINS}, ["abstains though answerable", "abstains with quotes"]),
+        ({"quotes": ()}, ["answers without quotes"]),
+        ({"quotes": (Quote("g1", "Inventor"),)}, ["quotes too little"]),
+        ({"quotes": (Quote("g1", "Somebody else"),)}, ["quotes too little", "quotes what is not there"]),
+        ({"quotes": (Quote("gone", "Inventor Nr1"),)}, ["quotes too little", "quotes what is not there"]),
+        ({"quotes": (Quote("o1", "Rain fell"),)}, ["quotes too little", "quotes what does not answer"]),
+        ({"given": ("in a shed", "sold soon after")}, []),
+        ({"split": "all"}, ["unknown split"]),
     ],
 )
-def test_faults_of_answers(changes: dict[str, Any], fault: str) -> None:
-    """Each way in which label, answer and support disagree is named."""
-    assert named(record(1, **changes)) == [fault]
+def test_faults_of_answers(changes: dict[str, Any], found: list[str]) -> None:
+    """Each way in which label, answer and support disagree is named: the answer is looked up, not believed."""
+    assert named(record(1, **changes)) == found
+
+
+def test_an_answer_in_other_words_is_held_to_what_its_draft_quoted() -> None:
+    """All of the quotes must stand there, and be quoted; what they imply is nobody's to judge."""
+    one = record(1, answer="Nr 99 did", expected="Nr 99 did", given=("painted green", "in a shed"))
+    text = one.noisy[0].text
+    assert named(replace(one, quotes=(Quote("g1", text),))) == []
+    assert named(replace(one, quotes=(Quote("g1", "painted green"),))) == ["quotes too little"]
+    gone = replace(one.noisy[0], text=text.replace("in a shed", "somewhere"))
+    assert "answers without support" in named(replace(one, noisy=(gone, one.noisy[1])))
 
 
 def test_a_quote_of_a_falsified_passage_is_a_fault() -> None:

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from llama_index_hybridmem.export.facts import unsupported
 from llama_index_hybridmem.export.options import SPLITS
 from llama_index_hybridmem.export.record import Record
 from llama_index_hybridmem.noise.kinds import LIST_KINDS, Kind
 from llama_index_hybridmem.noise.scene import Damage, Passage, Scene, digest
+from llama_index_hybridmem.noise.support import evidence, quoted, support
 
 FEWEST, LIMITED = 100, 500
 """Rows to train on: below the first, examples in the prompt do as well and cost nothing to change; below the second,
@@ -160,25 +162,55 @@ def verdict(train_rows: int) -> tuple[str, str]:
 def faults(record: Record) -> Iterator[str]:
     """Name everything about a record that cannot be right, each as "what: where".
 
-    An answer must have its support in the passages, word for word, in one that answers and was not made false; an
-    abstention must have none; spans must lie inside their texts; what was changed must say so; hashes must match.
+    What the answer needs is looked up in the passages again, as when the record was made: an answer must have its
+    support there, word for word, in one that answers and was not made false, and quote it; an abstention must have
+    none. Spans must lie inside their texts; what was changed must say so; hashes must match.
     """
-    yield from _answer_faults(record)
+    if record.split not in SPLITS:
+        yield f"unknown split: {record.split!r:.40}"
+    if record.answerable:
+        yield from _answer_faults(record)
+    else:
+        yield from _abstention_faults(record)
     yield from _quote_faults(record)
     yield from _passage_faults(record)
 
 
 def _answer_faults(record: Record) -> Iterator[str]:
-    if record.split not in SPLITS:
-        yield f"unknown split: {record.split!r:.40}"
-    if record.answerable and record.expected is not None and record.answer != record.expected:
-        yield "abstains though answerable: the answer is not the expected one"
-    if not record.answerable and record.expected is not None and record.answer == record.expected:
+    if record.answer != record.expected:
+        yield "answers otherwise than expected: the answer is not the expected one"
+    found = _support(record)
+    if not found:
         yield "answers without support: the passages do not hold the answer"
-    if record.answerable and record.expected is not None and not record.quotes:
+    elif facts := _made_up(record):
+        yield f"answers what no passage says: {', '.join(facts):.80}"
+    if not record.quotes:
         yield "answers without quotes: nothing says what supports the answer"
-    if not record.answerable and record.quotes:
+    for id_, words in found if record.quotes else ():
+        if not any(each.passage == id_ and quoted(words, each.text) for each in record.quotes):
+            yield f"quotes too little: {words!r:.80} of passage {id_!r:.80} stands in no quote"
+
+
+def _abstention_faults(record: Record) -> Iterator[str]:
+    if record.expected is not None and record.answer == record.expected:
+        yield "answers though labelled as abstaining: the answer is the expected one"
+    for id_, words in _support(record)[:1]:
+        yield f"abstains though answerable: {words!r:.80} stands in passage {id_!r:.80}"
+    if record.quotes:
         yield "abstains with quotes: something supports the answer after all"
+
+
+def _support(record: Record) -> tuple[tuple[str, str], ...]:
+    """What supports the expected answer in the noisy passages: (passage id, words); () without all of it."""
+    before = Scene(record.question, record.clean, gold=record.gold, answer=record.expected, quotes=record.given)
+    return support(before, before.with_passages(record.noisy), evidence(before))
+
+
+def _made_up(record: Record) -> list[str]:
+    """Figures and names of an answer in other words than its passages that these do not have; quotes may imply some."""
+    if record.given or any(quoted(record.answer, each.text) is not None for each in record.noisy):
+        return []
+    return [each.text for each in unsupported(record)]
 
 
 def _quote_faults(record: Record) -> Iterator[str]:

@@ -130,6 +130,7 @@ def make_record(
         origin=draft.origin,
         domain=draft.domain,
         asked=draft.asked,
+        given=draft.scene.quotes,
     )
 
 

@@ -83,6 +83,7 @@ class Record:
         removed: passages that were taken away, with their damage.
         gold: ids of the passages that answered before the damage.
         quotes: what supports the answer in the noisy passages; empty when it is not answerable.
+        given: what the draft quoted for the answer; with gold and expected answer it tells what the support must hold.
         seed: what all its random numbers were drawn from.
         profile: hash of the noise profile.
         versions: see `Draft`.
@@ -109,6 +110,7 @@ class Record:
     origin: Origin = "user"
     domain: str | None = None
     asked: float | None = None
+    given: tuple[str, ...] = ()
 
     def kinds(self) -> frozenset[str]:
         """The kinds of noise in it."""
@@ -129,6 +131,7 @@ class Record:
             "removed": [passage_to_json(each) for each in self.removed],
             "gold": sorted(self.gold),
             "quotes": [{"passage": each.passage, "text": each.text} for each in self.quotes],
+            "given": list(self.given),
             "seed": self.seed,
             "profile": self.profile,
             "versions": dict(self.versions),
@@ -184,6 +187,7 @@ def record_from_json(row: Mapping[str, Any], place: str = "a record") -> Record:
             row["origin"],
             row["domain"],
             row["asked"],
+            tuple(row["given"]),
         )
 
 
