@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from llama_index_hybridmem.errors import HybridMemoryError, StoreError, told
 from llama_index_hybridmem.export.parallel import Make
 from llama_index_hybridmem.extras import require
+
+RETRIES = 3
+"""Times that a shard is tried again after its worker died; Ray itself would never stop."""
 
 
 def run(make: Make, folder: str, numbers: Sequence[int]) -> Iterator[int]:
@@ -22,14 +27,30 @@ def run(make: Make, folder: str, numbers: Sequence[int]) -> Iterator[int]:
 
     Raises:
         MissingExtraError: Ray is not installed.
+        StoreError: no cluster could be reached or begun, or a worker died `RETRIES` times over; what was done whole is
+            kept.
+        HybridMemoryError: whatever ``make`` raises.
     """
     require("an export on Ray", "ray", "ray")
     import ray.data
 
     def one(row: dict[str, Any]) -> dict[str, Any]:
-        make(folder, int(row["number"]))
-        return {"number": int(row["number"])}
+        try:
+            make(folder, int(row["number"]))
+        except HybridMemoryError as error:  # Ray would hand on its text alone
+            return {"number": int(row["number"]), "error": pickle.dumps(error)}
+        return {"number": int(row["number"]), "error": b""}
 
-    shards = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
-    for row in shards.map(one).iter_rows():
-        yield int(row["number"])
+    try:
+        shards = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
+        for row in shards.map(one, max_retries=RETRIES).iter_rows():
+            if row["error"]:
+                raise pickle.loads(row["error"])
+            yield int(row["number"])
+    except HybridMemoryError:
+        raise
+    except Exception as error:
+        raise StoreError(
+            f"{folder}: Ray failed ({told(error):.200}): is the cluster up, has each worker memory enough, and does it "
+            "see the folder under this path? Shards that are done stay, so call the same again, or without Ray"
+        ) from error
