@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llama_index_hybridmem.disk import atomic_write_bytes, on_disk
+from llama_index_hybridmem.disk import atomic_write_text, on_disk
 from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError
 from llama_index_hybridmem.export.card import card
 from llama_index_hybridmem.export.checks import Tallies, Tally
@@ -22,7 +22,7 @@ from llama_index_hybridmem.export.leakage import Leaks
 from llama_index_hybridmem.export.lengths import Lengths
 from llama_index_hybridmem.export.near_duplicates import Questions
 from llama_index_hybridmem.export.options import FORMATS, SPLITS
-from llama_index_hybridmem.export.record import Record, record_from_json
+from llama_index_hybridmem.export.record import Record, encodable, record_from_json
 from llama_index_hybridmem.export.report_page import page
 from llama_index_hybridmem.export.shards import PROFILE, RECORDS, SETTINGS, SUMMARIES, read_object, read_rows
 from llama_index_hybridmem.export.style import Style
@@ -72,7 +72,7 @@ def describe(
     found = _Reading(folder, tokenizer, max_length, measured).description()
     if write:
         for name, content in ((REPORT, _json(found)), (PAGE, page(found)), (CARD, card(found, _old(folder / CARD)))):
-            atomic_write_bytes(folder / name, content.encode("utf-8", "replace"))
+            atomic_write_text(folder / name, encodable(content))
     return found
 
 

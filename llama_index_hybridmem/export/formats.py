@@ -14,7 +14,7 @@ from typing import Any
 
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.export.layouts import prompt
-from llama_index_hybridmem.export.record import Record
+from llama_index_hybridmem.export.record import Record, encodable
 from llama_index_hybridmem.export.targets import target
 from llama_index_hybridmem.export.wording import Wording
 from llama_index_hybridmem.noise.scene import Passage
@@ -48,9 +48,9 @@ def tell(record: Record, wording: Wording) -> Told:
     """
     system = wording.system_prompt()
     return Told(
-        None if system is None else _encodable(system),
-        _encodable(prompt(record.question, record.noisy, wording)),
-        _encodable(target(record, wording)),
+        None if system is None else encodable(system),
+        encodable(prompt(record.question, record.noisy, wording)),
+        encodable(target(record, wording)),
     )
 
 
@@ -76,7 +76,7 @@ def row(record: Record, format: str, wording: Wording, told: Told | None = None)
     if format == "openai":
         return columns
     source = json.dumps(provenance(record), separators=(",", ":"))
-    return {"id": _encodable(record.id), **columns, "provenance": source}
+    return {"id": encodable(record.id), **columns, "provenance": source}
 
 
 def provenance(record: Record) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def provenance_row(record: Record) -> dict[str, Any]:
 
     Line n of the side-car is about line n of the file beside it.
     """
-    return {"id": _encodable(record.id), "provenance": json.dumps(provenance(record), separators=(",", ":"))}
+    return {"id": encodable(record.id), "provenance": json.dumps(provenance(record), separators=(",", ":"))}
 
 
 def _passage(passage: Passage) -> dict[str, Any]:
@@ -156,12 +156,3 @@ _ROWS: Mapping[str, Callable[[Told], dict[str, Any]]] = {
 
 FORMATS: tuple[str, ...] = tuple(_ROWS)
 """Names of the formats, the default first."""
-
-
-def _encodable(text: str) -> str:
-    """The text, with a replacement character for each lone surrogate: no trainer reads a file that has one."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

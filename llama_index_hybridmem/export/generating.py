@@ -18,6 +18,7 @@ from llama_index.core.llms import LLM
 from llama_index_hybridmem.disk import Journal, make_folder
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.export.asking import Asked
+from llama_index_hybridmem.export.record import encodable
 from llama_index_hybridmem.noise.scene import Passage
 from llama_index_hybridmem.noise.support import quoted
 
@@ -147,8 +148,8 @@ class _Replies:
     def to(self, prompt: str) -> str:
         key = (hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest(), self._model)
         if key not in self._known:
-            reply = self._llm.complete(prompt.encode("utf-8", "replace").decode("utf-8")).text
-            reply = reply.encode("utf-8", "replace").decode("utf-8")
+            reply = self._llm.complete(encodable(prompt)).text
+            reply = encodable(reply)
             self._journal.append({"prompt": key[0], "model": key[1], "reply": reply})
             self._known[key] = reply
             self.asked += 1

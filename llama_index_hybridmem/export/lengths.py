@@ -13,6 +13,7 @@ from typing import Any
 
 from llama_index_hybridmem import extras
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.export.record import encodable
 from llama_index_hybridmem.export.shapes import LengthReport, Spread
 
 MAX_LENGTH = 1024
@@ -62,7 +63,7 @@ class Lengths:
         Raises:
             ConfigurationError: it is a row of no format that is known.
         """
-        prompt, whole = (text.encode("utf-8", "replace").decode() for text in self._rendered(row))
+        prompt, whole = (encodable(text) for text in self._rendered(row))
         rest = whole.removeprefix(prompt) if whole.startswith(prompt) else None  # counted once, not twice
         id_ = str(row.get("id", f"row {self._totals.total() + len(self._waiting) + 1}"))
         self._waiting.append((id_, prompt, whole if rest is None else rest, rest is None))

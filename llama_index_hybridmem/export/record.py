@@ -142,6 +142,15 @@ class Record:
         }
 
 
+def encodable(text: str) -> str:
+    """The text, with U+FFFD for each lone surrogate, half a character that no UTF-8 can hold; two halves become one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def draft_from_json(row: Mapping[str, Any], place: str = "a draft") -> Draft:
     """Read what `Draft.to_json` gave.
 

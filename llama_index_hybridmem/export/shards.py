@@ -16,6 +16,7 @@ from typing import Any
 
 from llama_index_hybridmem.disk import LOCK_NAME, FolderLock, atomic_write_bytes, make_folder, on_disk
 from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError
+from llama_index_hybridmem.export.record import encodable
 
 RECORDS, DRAFTS, SUMMARIES = "records", "drafts", "shards"
 SETTINGS, PROFILE, POOL, COLLECTED, MIX = "export.json", "profile.json", "pool.jsonl", "drafts.json", "mix.json"
@@ -53,8 +54,8 @@ def line(row: Mapping[str, Any]) -> bytes:
 
 
 def training_line(row: Mapping[str, Any]) -> bytes:
-    """One JSON line that every reader takes: half characters, which many refuse, become "?"."""
-    return _ENCODER.encode(row).encode("utf-8", "replace") + b"\n"
+    """One JSON line that every reader takes: half characters, which many refuse, are replaced (`record.encodable`)."""
+    return encodable(_ENCODER.encode(row)).encode("utf-8") + b"\n"
 
 
 def part(folder: Path, kind: str, number: int) -> Path:
