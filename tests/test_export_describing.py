@@ -223,7 +223,7 @@ def test_what_is_wrong_is_a_warning(tmp_path: Path) -> None:
     folder = write(tmp_path / "set", [record(n) for n in range(4)] + [leak, lying])
     (folder / "prompt-completion" / "dev-00000.jsonl").unlink()
     told = "\n".join(describe(folder, tokenizer=str.split, max_length=30, write=False).warnings)
-    for part in ("5 rows for 6 records", "Leak: 1 document", "abstains though answerable", "max_length 30", "few-shot"):
+    for part in ("5 rows for 6 records", "Leak: 1 document", "answers otherwise", "max_length 30", "few-shot"):
         assert part in told
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,12 +23,13 @@ from hypothesis import strategies as st
 
 from llama_index_hybridmem.disk import FolderLock
 from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError, StoreError, StoreLockedError
-from llama_index_hybridmem.export import making, parallel
+from llama_index_hybridmem.export import making, on_ray, parallel
+from llama_index_hybridmem.export.describing import describe
 from llama_index_hybridmem.export.exporter import export
 from llama_index_hybridmem.export.making import Chances, LeftOut, make_record
 from llama_index_hybridmem.export.options import ExportOptions
 from llama_index_hybridmem.export.parts import Sample
-from llama_index_hybridmem.export.record import Draft, Record, record_from_json
+from llama_index_hybridmem.export.record import Draft, Record, encodable, record_from_json
 from llama_index_hybridmem.export.shards import line, training_line
 from llama_index_hybridmem.export.wording import Wording
 from llama_index_hybridmem.noise.edits import Edit
@@ -350,6 +354,35 @@ def test_a_worker_that_dies_is_told(tmp_path: Path) -> None:
         list(parallel.run(die, str(tmp_path), [0, 1], processes=2))
 
 
+@pytest.mark.parametrize(
+    ("breaks", "told"),
+    [
+        pytest.param(ConfigurationError("no such operator"), (ConfigurationError, "no such operator"), id="ours"),
+        pytest.param(RuntimeError("worker gone"), (StoreError, r"Ray failed \(RuntimeError: work"), id="worker"),
+        pytest.param(ConnectionError("no cluster"), (StoreError, r"no cluster.* call the same again"), id="begin"),
+    ],
+)
+def test_what_fails_on_ray_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, breaks: Exception, told: tuple[type[Exception], str]
+) -> None:
+    """A shard's own as it is, whatever Ray raises with advice."""
+
+    def from_items(rows: list[dict[str, Any]], **_: int) -> Any:
+        if isinstance(breaks, ConnectionError):
+            raise breaks
+        return SimpleNamespace(map=lambda one, **_: SimpleNamespace(iter_rows=lambda: map(one, rows)))
+
+    def make(folder: str, number: int) -> None:
+        if number:
+            raise breaks
+
+    data = SimpleNamespace(from_items=from_items)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(data=data, __spec__=ModuleSpec("ray", None)))
+    monkeypatch.setitem(sys.modules, "ray.data", data)
+    with pytest.raises(told[0], match=told[1]):
+        list(on_ray.run(make, "set", [0, 1]))
+
+
 def test_operators_of_an_export_must_be_known_wherever_it_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -475,6 +508,17 @@ def test_signs_that_files_cannot_hold_do_no_harm(tmp_path: Path) -> None:
     assert found.clean == passages
     for path in tmp_path.glob("prompt-completion/*.jsonl"):
         assert json.loads(path.read_bytes().decode("utf-8"))["completion"]
+
+
+def test_half_characters_are_replaced_in_one_way(tmp_path: Path) -> None:
+    """In every file for trainers and readers by U+FFFD, never by a question mark, which a text may mean."""
+    assert training_line({"a\ud800": "b?\udc00"}).decode("utf-8") == '{"a\ufffd": "b?\ufffd"}\n'
+    assert encodable("\ud83d\ude00 \ude00") == "\U0001f600 \ufffd"
+    export([draft(1, question="When, \ud800, was the loom of mill 1 built")], tmp_path, FEW, profile())
+    describe(tmp_path)
+    (path,) = tmp_path.glob("prompt-completion/*.jsonl")
+    for place in (path, *tmp_path.glob("report.*"), tmp_path / "README.md"):
+        assert not re.search("When, \\?,", place.read_text("utf-8"))
 
 
 @given(st.dictionaries(st.text(), st.text(st.characters(codec=None))))
