@@ -392,3 +392,48 @@ def test_the_same_question_is_kept_once(tmp_path: Path) -> None:
     made = generate([Passage("p", TEXT), Passage("q", TEXT)], replies(json.dumps(GOOD)), tmp_path / "j.jsonl")
     assert len(made.questions) == 1
     assert made.rejected == {"the question was asked before": 1}
+
+
+HOPS = [
+    node("bicycle", "Ada Quill built the Marl Bicycle in a shed.", "bicycle.md", title="Marl Bicycle"),
+    node("quill", "Ada Quill was born in Lund.", "quill.md", title="Ada Quill"),
+]
+BORN = Asked("q", "In which town was the builder of the Marl Bicycle born?", "Lund", frozenset({"bicycle", "quill"}))
+
+
+def test_an_answer_over_two_hops_needs_both() -> None:
+    """The passage with the answer does not speak of the bicycle: the other's closest sentence is evidence, too."""
+    made = drafted(BORN, HOPS)
+    assert made.scene.gold == {"bicycle", "quill"}
+    assert made.scene.quotes == ("Ada Quill built the Marl Bicycle in a shed.",)
+
+
+def test_half_of_two_hops_is_left_out() -> None:
+    """Nobody can say whether the one passage is enough."""
+    assert draft_of(BORN, HOPS[1:], 2) == LeftOut(drafting.INCOMPLETE)
+
+
+def test_of_two_sources_one_that_answers_alone_is_enough() -> None:
+    """It speaks of what is asked."""
+    whole = node("both", "The builder of the Marl Bicycle was born in the town of Lund.", "quill.md")
+    made = drafted(BORN, [whole])
+    assert (made.scene.gold, made.scene.quotes) == ({"both"}, ())
+
+
+DAYS = ("February 17th", "April 18th")
+
+
+def test_another_day_is_another_answer() -> None:
+    """All figures of the question stand in a passage that is taken for gold, months by their names."""
+    asked = Asked("q", "What time did Nora attend the Choir on 2022/02/17?", "7:00 PM")
+    right, wrong = (node("n", f"Nora will attend the Choir on {day}, 2022 at 7:00 PM.", "n") for day in DAYS)
+    assert drafted(asked, [right]).scene.gold == {"n"}
+    assert draft_of(asked, [wrong], 2) == LeftOut(making.TOLD_ELSEWHERE)
+
+
+@pytest.mark.parametrize("gold", [frozenset[str](), frozenset({"hay"})])
+def test_an_answer_whose_words_stand_apart_is_no_reason_to_abstain(gold: frozenset[str]) -> None:
+    """A reader may find it there, in the named source or in another."""
+    asked = Asked("q", "What did workers hang under the old bridge?", "A straw bale", gold)
+    nodes = [node("n", "Workers hang a bale of straw under the old bridge.", "hay")]
+    assert draft_of(asked, nodes, 2) == LeftOut(making.TOLD_ELSEWHERE)

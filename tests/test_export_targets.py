@@ -389,3 +389,24 @@ def test_where_a_file_lies_stays_at_home() -> None:
     shown = {"/home/ann/kb/fees.md": "fees.md", "C:\\kb\\fees.md": "fees.md", "kb/fees.md": "kb/fees.md"}
     for path, name in {**shown, "https://example.org/kb/fees": "https://example.org/kb/fees"}.items():
         assert visible(Passage("p", "text", {"file_path": path}), Wording())["source"] == name
+
+
+def test_a_contradiction_is_told_where_both_values_are_read() -> None:
+    """A copy that was cut before its value disagrees with nothing that is there."""
+    other = damage("conflicting_source", "conflict", (13, 17), id="a", was="five", now="nine")
+    assert "[1] and comes from" in reason_of(record(GOLD, passage("b", "Refunds take nine days.", other, source="f")))
+    assert "[1] and comes from" not in reason_of(record(GOLD, passage("b", "Refunds take", other, source="f")))
+
+
+def test_a_distractor_is_called_close_where_it_has_words_of_the_question() -> None:
+    """Those that a poor retriever brings may have none."""
+    near = passage("b", "Refunds are rare.", damage("hard_distractor", "distractor"))
+    assert re.search(r"\[2\] (is close to|answers something close)", reason_of(record(GOLD, near)))
+    assert "close" not in reason_of(record(GOLD, replace(near, text="Shoes.")))
+
+
+def test_an_answer_that_the_head_has_lost_is_not_called_cut_off_before() -> None:
+    """The reader sees the end break off; what was asked for stood at the beginning."""
+    both = (damage("truncate_chunk", "truncation", (0, 0), (6, 6)),)
+    told = reason_of(record(replace(GOLD, text="for th", damage=both), quotes=()))
+    assert re.search(r"\[1\] (is cut off|breaks off in the middle)\.", told)

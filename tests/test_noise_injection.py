@@ -27,7 +27,7 @@ from llama_index_hybridmem.noise.operators import catalog
 from llama_index_hybridmem.noise.operators.registry import mark
 from llama_index_hybridmem.noise.profile import KindRate, Profile
 from llama_index_hybridmem.noise.scene import Passage, Scene, World
-from llama_index_hybridmem.noise.support import evidence, quoted, support
+from llama_index_hybridmem.noise.support import evidence, may_be_read, quoted, support
 
 TEXTS = {
     "founding": "Aldgate Cells was founded in 1987 in Norwich by Mira Voss. The company makes ferroelectric memory "
@@ -284,3 +284,71 @@ def test_noise_that_others_made_answers_nothing() -> None:
         assert gone.answerable is False
         assert all(quoted(known.answer or "", each.text) is None for each in gone.scene.passages)
     assert held / len(rows) > 0.8  # most gold texts state the answer word for word
+
+
+@pytest.mark.parametrize("name", ["ocr", "whitespace", "hyphenation", "html_residue"])
+def test_a_garbled_answer_is_no_reason_to_abstain(name: str) -> None:
+    """Such damage takes nothing away: where it hits the answer ("1 987"), the gold passage is given back whole."""
+    mix = Mix.at({name: 1.0}, severity=1.0)
+    done = [inject(scene(), mix, str(n), WORLD) for n in range(40)]
+    assert all(each.answerable and each.support for each in done)
+    assert any(each.scene.passages[1].damage for each in done)
+
+
+@pytest.mark.parametrize("want", [None, "unanswerable"])
+def test_who_abstains_sees_no_half_of_the_answer(want: str | None) -> None:
+    """Neither cut in two nor garbled, and no gold passage that only lacks whom it speaks of."""
+    mix = Mix.at({"truncate_tail": 0.7, "truncate_head": 0.7, "ocr": 0.7}, severity=0.8)
+    done = [inject(scene(), mix, str(n), WORLD, want) for n in range(150)]
+    lost = [each.scene for each in done if not each.answerable]
+    assert lost
+    assert not any(may_be_read(each, ("1987",)) for each in lost)
+
+
+def test_what_tells_a_false_copy_from_the_truth_stays() -> None:
+    """Its metadata, and the passage that it was copied from, which nothing that is added pushes out."""
+    mix = Mix.at({"stale_version": 0.4, "conflicting_source": 0.4, "hard_distractor": 0.8, "metadata_missing": 1.0})
+    copies = 0
+    for n in range(40):
+        done = inject(scene(), mix, str(n), WORLD, "answerable").scene
+        there = {each.id: each for each in done.passages}
+        for copy in done.passages:
+            if copy.has("stale", "conflict"):
+                copies += 1
+                original = there[copy.damage[0].note["id"]]
+                assert copy.damage[0].note["cue"].split(": ")[-1] in copy.metadata.values()
+                assert not copy.has("metadata")
+                assert not original.has("metadata")
+    assert copies > 40
+
+
+def test_the_other_passages_that_an_answer_needs_are_needed() -> None:
+    """A quote from a gold passage without the answer is evidence, too; both are found, or there is no support."""
+    hops = replace(
+        scene(),
+        question="Who led the maker of the AC-40 in 1990?",
+        gold=frozenset({"product", "people"}),
+        answer="Mira Voss",
+        quotes=("it writes in 120 ns",),
+    )
+    needed = evidence(hops)
+    assert needed == ("Mira Voss", "it writes in 120 ns")
+    assert [id_ for id_, _ in support(hops, hops, needed)] == ["people", "product"]
+    assert support(hops, hops.with_passages(hops.passages[2:]), needed) == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "found"),
+    [
+        ("two.", "He scored two of them.", "two"),
+        ("two.", "He scored two.", "two."),
+        ("“Fast Car”", 'It was "Fast Car" again.', "Fast Car"),
+        ("the firm's", "It is the firm’s own.", "the firm’s"),
+        ("2001-02", "In 2001–02 it was new.", "2001–02"),
+        ("two", "the network", None),
+        ("...", "It ends ...", "..."),
+    ],
+)
+def test_marks_at_the_edges_of_an_answer_do_not_count(words: str, text: str, found: str | None) -> None:
+    """A full stop, quotation marks, the form of apostrophes and hyphens; the words as they stand come back."""
+    assert quoted(words, text) == found

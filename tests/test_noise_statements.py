@@ -240,3 +240,15 @@ def test_one_pattern_about_two_things_is_no_contradiction() -> None:
     assert kinds(Scene("?", tuple(villages))) == set()
     same = replace(villages[1], text=villages[1].text.replace("Thun", "Bern"), metadata={"title": "Bern"})
     assert kinds(Scene("?", (villages[0], same))) == {("1", "conflict")}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_fictitious_passage_does_not_answer_the_question_otherwise(seed: int) -> None:
+    """Where what is asked about cannot be renamed, a copy would contradict the truth, and nothing would show it."""
+    gold = Passage(
+        "g", "Orin Dale sold the plant to Vextor Metals in 2021. Orin Dale is from Lund.", {"title": "Orin Dale"}
+    )
+    asked = Scene("Which company bought the plant?", (gold,), gold=frozenset({"g"}), answer="Vextor Metals")
+    assert damage(asked, operator("fictitious"), 0.5, f"{seed}", WORLD) is asked
+    named = replace(asked, question="To whom did Orin Dale sell the plant?")
+    assert "Orin Dale" not in made(damage(named, operator("fictitious"), 0.5, f"{seed}", WORLD)).text

@@ -167,7 +167,8 @@ def _together(
 
     Returns:
         gold and quotes: as they were where one passage answers alone; else with the passage of each other source that
-        is closest to the question, and its closest sentence. Or that a source is not among the passages.
+        is closest to the question and the first one's title, and its closest sentence. Or that a source is not among
+        the passages.
     """
     held = [each for each in passages if each.id in gold]
     covered = frozenset[str]().union(*(sources.get(each.id, frozenset()) for each in held))
@@ -175,13 +176,15 @@ def _together(
     if not held or not open_ones or asked.quotes or _told(asked, held):
         return gold, asked.quotes
     quotes: list[str] = []
+    sought = " ".join((asked.question, *(each.title for each in held)))
     while open_ones:
         others = [each for each in passages if sources.get(each.id, frozenset()) & open_ones]
-        best = best_sentences(asked.question, [each.text for each in others], n=1)
+        best = best_sentences(sought, [each.text for each in others], n=1)
         if not best:
             return LeftOut(INCOMPLETE)
         found = others[best[0].source - 1]
-        quotes.append(best[0].text)
+        lines = best_sentences(sought, best[0].text.splitlines(), n=1)  # of a table one row
+        quotes.append(lines[0].text)
         gold, open_ones = gold | {found.id}, open_ones - sources[found.id]
     return gold, tuple(quotes)
 

@@ -184,14 +184,20 @@ class _Scene:
         else:
             yield Remark(_CONFLICT, of)
 
+    def _held(self, passage: Passage) -> bool:
+        """Whether nothing but a cut has taken the answer out of a passage."""
+        was = next((each.text for each in self._record.clean if each.id == passage.id), self._answer)
+        alone = len({each.kind for each in passage.damage}) == 1
+        return passage.id in self._record.gold and alone and self._answer in was.casefold()
+
     def _cuts(self, passage: Passage) -> Iterator[Remark]:
         text = passage.text.strip()
         spans = [span for each in passage.damage if each.kind == "truncation" for span in each.spans]
         if not spans or not text:
             return
         if any(end >= len(passage.text.rstrip()) for _, end in spans) and _breaks_off(text):
-            is_why = passage.id in self._record.gold and len({each.kind for each in passage.damage}) == 1
-            yield Remark(_CUT_BEFORE if is_why and not self._record.answerable else _CUT)
+            is_why = not self._record.answerable and self._held(passage) and all(start > 0 for start, _ in spans)
+            yield Remark(_CUT_BEFORE if is_why else _CUT)
         elif any(start == 0 for start, _ in spans) and _starts_amid(text):
             yield Remark(_CUT_HEAD)
 
