@@ -61,13 +61,12 @@ def _chosen(folder: Path, id_: str | None, kind: str | None, split: str | None) 
 
 
 def _write_rows(folder: Path, found: list[Record], name: str, as_json: bool) -> None:
+    from ..export.exporter import read_options
     from ..export.formats import row
-    from ..export.options import ExportOptions
-    from ..export.shards import SETTINGS, read_object
     from . import screen
 
-    options = ExportOptions.from_json(read_object(folder / SETTINGS)["options"], str(folder / SETTINGS))
-    rows = [row(record, name, options.wording) for record in found]
+    wording = read_options(folder).wording
+    rows = [row(record, name, wording) for record in found]
     if as_json:
         screen.write_json(rows)
     else:

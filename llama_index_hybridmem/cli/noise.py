@@ -120,6 +120,7 @@ def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
 def _tell(found: Profile, as_json: bool) -> None:
     from ..noise.kinds import LIST_KINDS
     from . import screen
+    from .dataset_view import plain
 
     if as_json:
         screen.write_json(found.to_json())
@@ -134,11 +135,11 @@ def _tell(found: Profile, as_json: bool) -> None:
     of_queries = [kind for kind in found.kinds if kind in LIST_KINDS]
     if of_queries:
         page.print(f"Shares are of passages; of {' and '.join(sorted(of_queries))}, of queries.", style="dim")
-    page.print(f"{found.source[:1].upper()}{found.source[1:]}.", style="dim", markup=False)
+    page.print(plain(f"{found.source[:1].upper()}{found.source[1:]}.", "dim"))
     if found.together:
         pairs = sorted(found.together.items(), key=lambda item: -abs(item[1]))[:5]
         told = ", ".join(f"{pair.replace('|', ' and ')} {value:+.2f}" for pair, value in pairs)
-        page.print(f"Together in a passage (correlation): {told}.", style="dim", markup=False)
+        page.print(plain(f"Together in a passage (correlation): {told}.", "dim"))
 
 
 def _profile_view(found: Profile) -> Table:

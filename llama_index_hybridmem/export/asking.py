@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +18,7 @@ from llama_index_hybridmem.export.record import Origin
 NO_RETRIEVAL = "no_retrieval"
 _LINES, _TABLES = (".jsonl", ".ndjson", ".json"), (".csv",)
 _SEPARATOR = "|"
+_OPENING = (b"[", b"{", b"[{")
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -85,7 +86,7 @@ def read_asked(path: str | Path) -> list[Asked]:
 
 
 def _advice(row: Mapping[str, Any]) -> str:
-    return "" if row.get("id") else ": the same question twice; leave one out, or give both an id"
+    return "" if str(row.get("id") or "").strip() else ": the same question twice; leave one out, or give both an id"
 
 
 def _asked(row: Any, place: str) -> Asked:
@@ -116,7 +117,7 @@ def _asked(row: Any, place: str) -> Asked:
 
 def _id(row: Mapping[str, Any], question: str, place: str) -> str:
     given = row.get("id")
-    if given is None or given == "":
+    if given is None or (isinstance(given, str) and not given.strip()):
         return hashlib.sha256(question.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     if not isinstance(given, str | int) or isinstance(given, bool):
         raise IngestError(f"{place}: field id: a text or a whole number is expected, found {given!r:.60}")
@@ -192,6 +193,18 @@ def _parsed(value: str) -> float:
     return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()
 
 
+def _columns(names: Iterable[str], path: Path) -> list[str]:
+    """The first line of a table, without blanks around the names: a column of no name that is known would be lost."""
+    found = [name.strip() for name in names]
+    if "question" not in found:
+        told = ", ".join(found) or "none"
+        raise IngestError(f"{path}, line 1: no column question; there are {told:.200} (commas must part them)")
+    for name in found:
+        if found.count(name) > 1:
+            raise IngestError(f"{path}, line 1: two columns are called {name!r:.60}; only one could be read")
+    return found
+
+
 def _lines(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         with open(path, "rb") as file:
@@ -207,7 +220,10 @@ def _json(text: bytes, place: str) -> Any:
     try:
         return json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise IngestError(f"{place}: not JSON in UTF-8: {error}") from error
+        told = (
+            "a question takes one line, with neither a list nor lines around it" if text.strip() in _OPENING else error
+        )
+        raise IngestError(f"{place}: not JSON in UTF-8: {told}") from error
 
 
 def _table(path: Path) -> Iterator[tuple[str, Any]]:
@@ -215,8 +231,7 @@ def _table(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            if "question" not in (reader.fieldnames or ()):
-                raise IngestError(f"{path}, line 1: no column question; there are {', '.join(reader.fieldnames or ())}")
+            reader.fieldnames = _columns(reader.fieldnames or (), path)
             for row in reader:
                 number = reader.line_num
                 if None in row or None in row.values():

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ from llama_index_hybridmem.noise.traces import read_retrievals
 
 if TYPE_CHECKING:
     from llama_index_hybridmem.index import HybridMemoryIndex
+
+DAMAGED = "damaged lines of the traces"
 
 Progress = Callable[[int, int], None]
 """(questions done, questions in all)."""
@@ -79,7 +82,8 @@ def collect_traces(
 ) -> Drafts:
     """Keep what an app was asked, found and answered as drafts; nothing is asked again.
 
-    The answers are a model's, and marked so (origin "traces"). Those that no retrieved passage supports are left out.
+    The answers are a model's, and marked so (origin "traces"). Those that no retrieved passage supports are left out,
+    and so are damaged lines, such as a killed process leaves; both are counted.
 
     Args:
         path: what `RetrievalTraces` wrote with ``texts=True``.
@@ -91,15 +95,19 @@ def collect_traces(
         ConfigurationError: the file cannot be read or has grown since, or the folder holds other drafts.
         StoreError: the disk is full or read-only.
     """
-    names, count = "", 0
-    for each in read_retrievals(path):
+    file, names, count = read_retrievals(path, strict=False), "", 0
+    for each in file:
         names, count = hashed(f"{names} {each.id}"), count + 1
+    if not count and file.first is not None:
+        raise file.first
     settings = {"traces": Path(path).name, "count": count, "ids": names}
+    lost = {DAMAGED: file.skipped} if file.skipped else {}
 
     def drafts(some: Sequence[Retrieval]) -> Iterator[Draft | LeftOut]:
         return (draft_of_trace(each) for each in some)
 
-    return _gather(Path(folder), options or ExportOptions(), settings, read_retrievals(path), drafts, more, None)
+    rows = islice(file, count)  # what was added meanwhile is not among those that were counted
+    return _gather(Path(folder), options or ExportOptions(), settings, rows, drafts, more, None, lost)
 
 
 def lookup_in(index: HybridMemoryIndex) -> Lookup:
@@ -131,6 +139,7 @@ def _gather(
     drafts: Callable[[Sequence[Any]], Iterator[Draft | LeftOut]],
     more: Iterable[Passage],
     progress: Callable[[int], None] | None,
+    lost: Mapping[str, int] | None = None,
 ) -> Drafts:
     done = parts = 0
     with owned(folder):
@@ -142,7 +151,7 @@ def _gather(
             done, parts = done + len(some), parts + 1
             if progress is not None:
                 progress(done)
-        finish(folder, parts, options.top_k, more)
+        finish(folder, parts, options.top_k, more, lost)
     return Drafts.read(folder)
 
 

@@ -21,10 +21,20 @@ from llama_index_hybridmem.export.facts import unsupported
 from llama_index_hybridmem.export.leakage import Leaks
 from llama_index_hybridmem.export.lengths import Lengths
 from llama_index_hybridmem.export.near_duplicates import Questions
-from llama_index_hybridmem.export.options import FORMATS, SPLITS
+from llama_index_hybridmem.export.options import FORMATS, SPLITS, ExportOptions
+from llama_index_hybridmem.export.parts import Drafts
 from llama_index_hybridmem.export.record import Record, encodable, record_from_json
 from llama_index_hybridmem.export.report_page import page
-from llama_index_hybridmem.export.shards import PROFILE, RECORDS, SETTINGS, SUMMARIES, read_object, read_rows
+from llama_index_hybridmem.export.shards import (
+    COLLECTED,
+    PROFILE,
+    RECORDS,
+    SETTINGS,
+    SUMMARIES,
+    part,
+    read_object,
+    read_rows,
+)
 from llama_index_hybridmem.export.style import Style
 from llama_index_hybridmem.noise.detectors import catalog
 from llama_index_hybridmem.noise.detectors.measured import errors as detectors_errors
@@ -37,6 +47,7 @@ MEASURED = 5000
 """Records that the detectors look at, those of the smallest hashes: a share is then known to 1.4 points at worst (half
 of a 95 % interval, taking passages of one record for one)."""
 REPORT, PAGE, CARD = "report.json", "report.html", "README.md"
+UNFINISHED = "the export was interrupted before them; run it again"
 _NAMED = 20
 _DETECTORS = catalog  # importing it registers them
 
@@ -130,7 +141,7 @@ class _Reading:
         self._sample = _Sample(measured)
 
     def description(self) -> Description:
-        settings = read_object(self._folder / SETTINGS) if (self._folder / SETTINGS).exists() else {}
+        settings = _settings(self._folder)
         with Questions() as questions:
             for path in record_files(self._folder):
                 for row, (place, at) in _placed(path):
@@ -251,7 +262,7 @@ def _placed(path: Path) -> Iterator[tuple[Any, tuple[str, tuple[int, int]]]]:
 def _row(text: bytes, place: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreDamagedError(f"{place}: not JSON: {error}") from error
 
 
@@ -261,11 +272,26 @@ def _lines(path: Path) -> int:
 
 
 def _left_out(folder: Path) -> dict[str, int]:
-    """Reason to questions that became no record, from the shards' summaries."""
+    """Reason to questions that became no record: no draft, none of their draft, or not yet."""
     found: Counter[str] = Counter()
     for path in sorted((folder / SUMMARIES).glob("part-*.json")):
-        found.update({why: len(ids) for why, ids in read_object(path).get("left_out", {}).items()})
-    return dict(sorted(found.items()))
+        left_out = read_object(path, "left_out")["left_out"]
+        found.update({why: len(ids) for why, ids in left_out.items()})
+    if (folder / COLLECTED).exists():
+        drafts = Drafts.read(folder)
+        found.update(drafts.left_out)
+        done = {path.name for path in record_files(folder)}
+        missing = (rows for at, (rows, _) in enumerate(drafts.parts) if part(folder, RECORDS, at).name not in done)
+        found.update({UNFINISHED: sum(missing)})
+    return {why: n for why, n in sorted(found.items()) if n}
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Options, version and hash; {} for a folder that has lost them."""
+    place = folder / SETTINGS
+    found = read_object(place, "options") if place.exists() else {}
+    ExportOptions.from_json(found.get("options", {}), str(place))
+    return found
 
 
 def _stronger(profile: Profile, settings: Mapping[str, Any]) -> Profile:

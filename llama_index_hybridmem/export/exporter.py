@@ -6,15 +6,16 @@ the same whoever makes it, and whenever.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from llama_index_hybridmem import __version__
-from llama_index_hybridmem.disk import on_disk
 from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError
 from llama_index_hybridmem.export import on_ray, parallel
 from llama_index_hybridmem.export.formats import provenance_row, row, tell
@@ -26,10 +27,12 @@ from llama_index_hybridmem.export.record import Draft, Record
 from llama_index_hybridmem.export.shards import (
     COLLECTED,
     MIX,
+    POOL,
     PROFILE,
     SETTINGS,
     SUMMARIES,
     Shard,
+    fingerprint,
     is_done,
     keep,
     line,
@@ -40,7 +43,7 @@ from llama_index_hybridmem.export.shards import (
     write_object,
     write_shard,
 )
-from llama_index_hybridmem.export.splitting import split_of
+from llama_index_hybridmem.export.splitting import held_out_sources, split_of
 from llama_index_hybridmem.noise.defaults import default_profile
 from llama_index_hybridmem.noise.detectors.measured import errors
 from llama_index_hybridmem.noise.profile import Profile
@@ -130,9 +133,8 @@ def export(
 def make(folder: str, number: int) -> None:
     """Make and write one shard of the export in a folder."""
     place = Path(folder)
-    with on_disk(place):
-        written = (place / SETTINGS).stat().st_mtime_ns
-    write_shard(place, _maker(folder, written).shard(number))
+    made_of = "".join(fingerprint(place / name) for name in (SETTINGS, COLLECTED, MIX))
+    write_shard(place, _maker(folder, made_of).shard(number))
 
 
 class Maker:
@@ -147,18 +149,20 @@ class Maker:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._options = ExportOptions.from_json(read_object(folder / SETTINGS)["options"], str(folder / SETTINGS))
+        self._options = read_options(folder)
         self._drafts = Drafts.read(folder)
         self._world = read_world(folder)
         profile = Profile.from_json(read_object(folder / PROFILE), str(folder / PROFILE))
-        mix = mix_of(profile, read_object(folder / MIX))
+        found = _mix(folder)
+        mix = mix_of(profile, found)
+        self._held_out = frozenset(found["held_out"])
         self._mixes = {"test": mix, "train": mix.without(self._options.held_out_kinds)}
         self._mixes["dev"] = self._mixes["train"]
         self._chances = Chances.of(self._options, self._drafts.answered, self._drafts.unanswered)
 
     def record(self, draft: Draft) -> Record | LeftOut:
         """Make a draft's record."""
-        split = split_of(_cut(draft, self._options.top_k), self._options)
+        split = split_of(draft, self._options, self._held_out)
         mix = self._mixes[split or "train"]
         return make_record(draft, self._options, mix, self._world, split, self._chances)
 
@@ -189,17 +193,9 @@ class Maker:
 
 
 @lru_cache(maxsize=1)
-def _maker(folder: str, written: int) -> Maker:
-    """A process's maker; ``written`` tells exports in one folder, one after the other, apart."""
+def _maker(folder: str, made_of: str) -> Maker:
+    """A process's maker; ``made_of`` tells exports in one folder, one after the other, apart."""
     return Maker(Path(folder))
-
-
-def _cut(draft: Draft, top_k: int) -> Draft:
-    """The draft as the prompt gets it: gold beyond ``top_k`` answers nothing, and decides on no split."""
-    scene = draft.scene
-    if len(scene.passages) <= top_k:
-        return draft
-    return replace(draft, scene=replace(scene, passages=scene.passages[:top_k]))
 
 
 def _agree(folder: Path, options: ExportOptions, profile: Profile) -> None:
@@ -224,8 +220,46 @@ def _put(drafts: Iterable[Draft], folder: Path, options: ExportOptions) -> None:
 def _fit(folder: Path, known: Drafts, options: ExportOptions, profile: Profile) -> None:
     if (folder / MIX).exists():
         return
-    stream = (draft for number in range(len(known.parts)) for draft in known.load(folder, number))
-    write_object(folder / MIX, fit_mix(profile, options, stream, read_world(folder), errors()))
+    found = fit_mix(profile, options, _stream(folder, known), read_world(folder), errors())
+    held_out = held_out_sources(_stream(folder, known), options) if options.held_out_domains else ()
+    found["held_out"] = sorted(held_out)
+    found["made_from"] = _sources(folder)
+    write_object(folder / MIX, {**found, "hash": _hash(found)})
+
+
+def _stream(folder: Path, known: Drafts) -> Iterator[Draft]:
+    return (draft for number in range(len(known.parts)) for draft in known.load(folder, number))
+
+
+def read_options(folder: Path) -> ExportOptions:
+    """Read the options that an export in a folder was begun with.
+
+    Raises:
+        ConfigurationError: they are no options.
+        StoreDamagedError: the file is not what was written.
+        StoreError: it cannot be read.
+    """
+    place = folder / SETTINGS
+    return ExportOptions.from_json(read_object(place, "options")["options"], str(place))
+
+
+def _mix(folder: Path) -> Mapping[str, Any]:
+    """Read what was fitted; what decides a shard's bytes must not have changed since."""
+    found = read_object(folder / MIX, "rates", "made_from")
+    if found.pop("hash", None) != _hash(found):
+        raise StoreDamagedError(f"{folder / MIX} is not the file that was written; begin in a new folder")
+    for name, was in _sources(folder).items():
+        if found["made_from"].get(name) != was:
+            raise StoreDamagedError(f"{folder / name} is not the file that was written; begin in a new folder")
+    return found
+
+
+def _sources(folder: Path) -> dict[str, str]:
+    return {name: fingerprint(folder / name) for name in (COLLECTED, POOL)}
+
+
+def _hash(row: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(row).encode()).hexdigest()[:16]
 
 
 def _tally(folder: Path, known: Drafts, made: int) -> Exported:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from llama_index_hybridmem import extras
@@ -155,14 +156,20 @@ def _named(tokenizer: Any) -> tuple[str, Any]:
     if tokenizer is None:
         return ESTIMATE, None
     if not isinstance(tokenizer, str):
-        return str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__), tokenizer
+        return _public(str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)), tokenizer
     extras.require("counting tokens with a model's tokenizer", "lora", "transformers")
     from transformers import AutoTokenizer
 
     try:
-        return tokenizer, AutoTokenizer.from_pretrained(tokenizer)
+        return _public(tokenizer), AutoTokenizer.from_pretrained(tokenizer)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"no tokenizer {tokenizer!r}: {error}") from error
+
+
+def _public(name: str) -> str:
+    """A name on the hub as it is, of a folder its last part: reports are shared, paths of a machine are not."""
+    path = PurePath(name)
+    return path.name if path.is_absolute() or path.parts[:1] in (("..",), ("~",)) else name
 
 
 def _counter(tokenizer: Any) -> Callable[[Sequence[str]], list[int]]:

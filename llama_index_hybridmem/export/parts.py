@@ -13,6 +13,7 @@ from typing import Any
 
 from llama_index_hybridmem.disk import atomic_write_bytes, make_folder, on_disk
 from llama_index_hybridmem.errors import ConfigurationError, StoreDamagedError
+from llama_index_hybridmem.export.names import Names, Twice
 from llama_index_hybridmem.export.record import Draft, draft_from_json
 from llama_index_hybridmem.export.shards import (
     COLLECTED,
@@ -59,9 +60,10 @@ class Drafts:
             raise ConfigurationError(f"{folder} holds no complete drafts: give drafts, or collect them first")
         row = read_object(place)
         try:
-            parts = tuple((each["rows"], each["sha256"]) for each in row["parts"])
-            return cls(parts, row["answered"], row["unanswered"], row["left_out"])
-        except (KeyError, TypeError) as error:
+            parts = tuple((int(each["rows"]), str(each["sha256"])) for each in row["parts"])
+            left_out = {str(why): int(n) for why, n in row["left_out"].items()}
+            return cls(parts, int(row["answered"]), int(row["unanswered"]), left_out)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreDamagedError(f"{place}: not what an export writes: {error!r}") from error
 
     def load(self, folder: Path, number: int) -> Iterator[Draft]:
@@ -121,7 +123,9 @@ def has_part(folder: Path, number: int) -> bool:
     return part(folder, DRAFTS, number).exists()
 
 
-def finish(folder: Path, count: int, top_k: int, more: Iterable[Passage] = ()) -> None:
+def finish(
+    folder: Path, count: int, top_k: int, more: Iterable[Passage] = (), lost: Mapping[str, int] | None = None
+) -> None:
     """Say that all parts are there: writes the sample of passages, then what is known of the drafts.
 
     Args:
@@ -129,26 +133,43 @@ def finish(folder: Path, count: int, top_k: int, more: Iterable[Passage] = ()) -
         count: of parts.
         top_k: passages that the prompt gets.
         more: further passages of the corpus for the sample.
+        lost: reason to how many questions could not even be read.
     """
     if (folder / COLLECTED).exists():
         return
-    sample, left_out, answered = Sample(POOL_SIZE), Counter[str](), 0
+    sample, left_out, answered = Sample(POOL_SIZE), Counter(lost or {}), 0
     parts: list[dict[str, Any]] = []
+    ids = Names()
     for number in range(count):
         place = part(folder, DRAFTS, number)
         with on_disk(place):
             content = place.read_bytes()
         drafts = [draft_from_json(row, where) for where, row in read_rows(place, content)]
         for draft in drafts:
+            ids.add(draft.id)
             sample.add((*draft.scene.passages, *draft.scene.near))
         answered += sum(is_answered(draft, top_k) for draft in drafts)
         parts.append({"rows": len(drafts), "sha256": hashlib.sha256(content).hexdigest()})
         left_out.update({why: len(ids) for why, ids in read_object(place.with_suffix(".json")).items()})
+    if twice := ids.twice():
+        _refuse(folder, count, twice)
     sample.add(more)
     unanswered = sum(each["rows"] for each in parts) - answered
     atomic_write_bytes(folder / POOL, b"".join(line(passage_to_json(each)) for each in sample.passages()))
     found = {"parts": parts, "answered": answered, "unanswered": unanswered, "left_out": dict(left_out)}
     write_object(folder / COLLECTED, found)
+
+
+def _refuse(folder: Path, count: int, twice: Twice) -> None:
+    """Refuse ids that occur in two parts."""
+    seen: dict[str, str] = {}
+    for number in range(count):
+        for place, row in read_rows(part(folder, DRAFTS, number)):
+            if row["id"] in twice and seen.setdefault(row["id"], place) != place:
+                raise ConfigurationError(
+                    f"{place}: the id {row['id']!r:.80} is that of the draft at {seen[row['id']]}, too: each needs its "
+                    "own; begin in a new folder"
+                )
 
 
 def is_answered(draft: Draft, top_k: int) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from llama_index_hybridmem.errors import ConfigurationError
-from llama_index_hybridmem.noise.scene import Passage, Scene, passage_from_json, passage_to_json
+from llama_index_hybridmem.noise.kinds import KINDS
+from llama_index_hybridmem.noise.scene import Damage, Passage, Scene, passage_from_json, passage_to_json
 
 SCHEMA = 1
 """Of drafts and records; a reader takes its own and older ones."""
@@ -166,6 +168,8 @@ def draft_from_json(row: Mapping[str, Any], place: str = "a draft") -> Draft:
             row["answer"],
             tuple(row["quotes"]),
         )
+        _check_scene(scene)
+        _check_origin(row)
         return Draft(row["id"], scene, row["origin"], row["domain"], row["asked"], row["versions"])
 
 
@@ -177,8 +181,9 @@ def record_from_json(row: Mapping[str, Any], place: str = "a record") -> Record:
     """
     with _Reading(place, "record", row):
         clean = tuple(passage_from_json(each) for each in row["clean"])
+        _check_passages(clean)
         same = {each.id: each for each in clean}
-        return Record(
+        record = Record(
             row["id"],
             row["question"],
             row["answer"],
@@ -198,6 +203,59 @@ def record_from_json(row: Mapping[str, Any], place: str = "a record") -> Record:
             row["asked"],
             tuple(row["given"]),
         )
+        _check_record(record)
+        _check_origin(row)
+        return record
+
+
+def _check_record(record: Record) -> None:
+    _check_passages((*record.noisy, *record.removed))
+    texts = (record.question, record.answer, record.seed, record.profile, record.split, record.expected or "")
+    _check(all(isinstance(each, str) for each in texts), "question, answer, expected, seed, profile or split")
+    _check(isinstance(record.answerable, bool), "answerable")
+    _check(all(isinstance(each, str) for each in record.gold), "gold")
+    _check(all(isinstance(each.passage, str) and isinstance(each.text, str) for each in record.quotes), "quotes")
+
+
+def _check_scene(scene: Scene) -> None:
+    _check_passages((*scene.passages, *scene.near))
+    texts = (scene.question, scene.answer or "", *scene.gold, *scene.quotes)
+    _check(all(isinstance(each, str) for each in texts), "question, answer, gold or quotes")
+
+
+def _check_origin(row: Mapping[str, Any]) -> None:
+    _check(isinstance(row["id"], str), "id")
+    _check(isinstance(row["origin"], str), "origin")
+    _check(row["domain"] is None or isinstance(row["domain"], str), "domain")
+    _check(row["asked"] is None or _is_number(row["asked"]), "asked")
+    _check(isinstance(row["versions"], Mapping), "versions")
+
+
+def _check_passages(passages: Sequence[Passage]) -> None:
+    for each in passages:
+        _check(isinstance(each.id, str) and isinstance(each.text, str), "a passage's id or text")
+        _check(isinstance(each.metadata, Mapping), "a passage's metadata")
+        _check(each.source is None or isinstance(each.source, str), "a passage's source")
+        _check(each.score is None or _is_number(each.score), "a passage's score")
+        for damage in each.damage:
+            _check_damage(damage)
+
+
+def _check_damage(damage: Damage) -> None:
+    _check(isinstance(damage.kind, str) and damage.kind in KINDS, "a damage's kind")
+    texts = (damage.operator, damage.seed, damage.original, *damage.fields)
+    _check(all(isinstance(each, str) for each in texts), "a damage's operator, seed, original or fields")
+    _check(_is_number(damage.severity), "a damage's severity")
+    _check(all(isinstance(each, int) for span in damage.spans for each in span), "a damage's spans")
+
+
+def _check(good: bool, what: str) -> None:
+    if not good:
+        raise TypeError(what)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf  # a NaN is not
 
 
 class _Reading:

@@ -6,6 +6,7 @@ whole files and unfinished ones with names of their own, which the next run remo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -84,26 +85,43 @@ def read_rows(path: Path, content: bytes | None = None) -> Iterator[tuple[str, A
         if text:
             try:
                 yield f"{path}, line {number}", json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise StoreDamagedError(f"{path}, line {number}: not JSON: {error}") from error
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, *fields: str) -> dict[str, Any]:
     """Read a file that is one JSON object.
 
+    Args:
+        path: the file.
+        *fields: each must be there, and an object.
+
     Raises:
-        StoreDamagedError: it is none.
+        StoreDamagedError: it is none, or lacks a field.
         StoreError: it cannot be read.
     """
     with on_disk(path):
         content = path.read_bytes()
     try:
         found = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreDamagedError(f"{path}: not JSON: {error}") from error
     if not isinstance(found, dict):
         raise StoreDamagedError(f"{path}: no JSON object")
+    for name in fields:
+        if not isinstance(found.get(name), dict):
+            raise StoreDamagedError(f"{path}: not what an export writes: the object {name} is expected")
     return found
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    with on_disk(path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_object(path: Path, row: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -13,10 +14,17 @@ from llama_index_hybridmem.disk import on_disk
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.export.checks import faults
 from llama_index_hybridmem.export.describing import format_files, record_files
+from llama_index_hybridmem.export.exporter import read_options
+from llama_index_hybridmem.export.formats import row as row_of
+from llama_index_hybridmem.export.formats import tell
 from llama_index_hybridmem.export.lengths import Lengths
+from llama_index_hybridmem.export.names import Names
 from llama_index_hybridmem.export.options import FORMATS, SPLITS
-from llama_index_hybridmem.export.record import record_from_json
+from llama_index_hybridmem.export.parts import Drafts
+from llama_index_hybridmem.export.record import Record, encodable, record_from_json
 from llama_index_hybridmem.export.schemas import check_count, check_row
+from llama_index_hybridmem.export.shards import COLLECTED, RECORDS, SETTINGS, part
+from llama_index_hybridmem.export.wording import Wording
 
 NAMED = 100
 """Problems that are named; more are counted."""
@@ -26,6 +34,10 @@ _BY_COLUMN = {
     "messages": "messages",
     "completion": "prompt-completion",
 }
+
+
+Prints = Mapping[str, bytes]
+"""A row's columns, each as a hash of 8 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +90,9 @@ def validate(
 ) -> Validation:
     """Check a training set, or one file of it.
 
-    Every record is read again and its answer looked up in its passages; every row is held against its format's schema;
-    each format must have the records' ids, in their order.
+    Every record is read again and its answer looked up in its passages, see `checks.faults`; every row is held against
+    its format's schema. Of a folder, each format must have the records' ids, in their order, and where its export.json
+    is there, every row must be the one that its record gives.
 
     Args:
         path: folder of an export, or a file of records or rows.
@@ -115,35 +128,53 @@ class _Found:
     rows: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     lengths: dict[str, Lengths] = field(default_factory=dict)
+    wording: Wording | None = None
+    ids: Names = field(default_factory=Names)
 
     def say(self, place: str, what: str) -> None:
         self.wrong += 1
         if len(self.problems) < NAMED:
             self.problems.append(Problem(place, what))
 
-    def record(self, place: str, row: Any) -> tuple[str, str] | None:
-        """Check a record; its id and split."""
+    def record(self, place: str, row: Any) -> Record | None:
+        """Check a record."""
         self.records += 1
         try:
             record = record_from_json(row, "it")
         except ConfigurationError as error:
             self.say(place, str(error))
             return None
+        self.ids.add(record.id)
         for fault in faults(record):
             self.say(place, f"record {record.id!r:.80}: {fault}")
-        return record.id, record.split
+        if self.wording is not None and not record.answerable and record.answer not in self.wording.abstain:
+            self.say(place, f"record {record.id!r:.80}: abstains in words that its export does not know")
+        return record
 
-    def row(self, place: str, row: Any, format: str) -> str | None:
-        """Check a row; its id, where it has one."""
+    def wanted(self, place: str, record: Record, formats: tuple[str, ...]) -> Iterator[tuple[str, Prints]]:
+        """Say of each format what a record's row must be; {} where it cannot be told."""
+        if self.wording is None:
+            yield from ((name, {}) for name in formats)
+            return
+        try:
+            told = tell(record, self.wording)
+        except ConfigurationError as error:
+            self.say(place, str(error))
+            yield from ((name, {}) for name in formats)
+            return
+        yield from ((name, _prints(row_of(record, name, self.wording, told))) for name in formats)
+
+    def row(self, place: str, row: Any, format: str) -> bool:
+        """Check a row."""
         self.rows[format] += 1
         problems = check_row(row, format)
         for problem in problems:
             self.say(place, problem)
         if problems:
-            return None
+            return False
         if self.max_length is not None:
             self.lengths.setdefault(format, Lengths(format, self.tokenizer, self.max_length)).add(row)
-        return str(row["id"]) if "id" in row else None
+        return True
 
     def judge_lengths(self) -> None:
         for format, measured in self.lengths.items():
@@ -184,8 +215,12 @@ def _folder(folder: Path, format: str | None, found: _Found) -> None:
     if format is not None and not files:
         raise ConfigurationError(f"{folder} has no rows of {format}")
     left = {path for places in files.values() for _, path in places}
-    for path in record_files(folder):
+    paths = record_files(folder)
+    found.wording = read_options(folder).wording if (folder / SETTINGS).exists() else None
+    for path in paths:
         left -= _shard(folder, path, left, tuple(files), found)
+    _complete(folder, paths, found)
+    _once(paths, found)
     for path in sorted(left):
         found.say(str(path), "belongs to no file of records")
     for name in files:
@@ -193,41 +228,69 @@ def _folder(folder: Path, format: str | None, found: _Found) -> None:
             found.say(str(folder / name), problem)
 
 
+def _complete(folder: Path, paths: list[Path], found: _Found) -> None:
+    """Say which shards are missing: an export that was interrupted, or a file that was lost."""
+    if not (folder / COLLECTED).exists():
+        return
+    there = {path.name for path in paths}
+    for number, (rows, _) in enumerate(Drafts.read(folder).parts):
+        place = part(folder, RECORDS, number)
+        if place.name not in there:
+            found.say(str(place), f"is missing: {rows:,} drafts wait for it; run the same export again")
+
+
+def _once(paths: list[Path], found: _Found) -> None:
+    """Say which ids occur twice."""
+    twice = found.ids.twice()
+    seen: dict[str, str] = {}
+    for path in paths if twice else ():
+        for place, row in _rows(path, _Found(None, None)):
+            id_ = row.get("id") if isinstance(row, Mapping) else None
+            if isinstance(id_, str) and id_ in twice and seen.setdefault(id_, place) != place:
+                found.say(place, f"the id {id_!r:.80} is that of {seen[id_]}, too")
+
+
 def _shard(folder: Path, path: Path, known: set[Path], formats: tuple[str, ...], found: _Found) -> set[Path]:
     """Check a file of records and those of rows that belong to it; gives the latter."""
-    ids: dict[str, list[str | None]] = defaultdict(list)
+    wanted: dict[tuple[str, str], list[tuple[str, Prints]]] = defaultdict(list)
     for place, row in _rows(path, found):
-        if (read := found.record(place, row)) is not None:
-            ids[read[1]].append(read[0])
+        if (record := found.record(place, row)) is not None:
+            for name, prints in found.wanted(place, record, formats):
+                wanted[name, record.split].append((encodable(record.id), prints))
     mine = {
         (name, split): folder / name / f"{split}-{path.stem.removeprefix('part-')}.jsonl"
         for name in formats
         for split in SPLITS
     }
     for (name, split), rows in mine.items():
-        if split in ids or rows in known:
-            _compare(name, rows, ids[split], found)
+        if (name, split) in wanted or rows in known:
+            _compare(name, rows, wanted[name, split], found)
     return set(mine.values())
 
 
-def _compare(format: str, path: Path, ids: list[str | None], found: _Found) -> None:
+def _compare(format: str, path: Path, wanted: list[tuple[str, Prints]], found: _Found) -> None:
     """Check a file's rows, and that they are the records', in their order."""
     if not path.exists():
-        found.say(str(path), f"is missing: {len(ids):,} records belong there")
+        found.say(str(path), f"is missing: {len(wanted):,} records belong there")
         return
-    named: list[str | None] = [found.row(place, row, format) for place, row in _rows(path, found)]
-    if len(named) != len(ids):
-        found.say(str(path), f"{len(named):,} rows for {len(ids):,} records")
+    rows: list[tuple[str, str | None, Prints]] = []
+    for place, row in _rows(path, found):
+        good = found.row(place, row, format)
+        rows.append((place, str(row["id"]) if good and "id" in row else None, _prints(row) if good else {}))
+    if len(rows) != len(wanted):
+        found.say(str(path), f"{len(rows):,} rows for {len(wanted):,} records")
         return
-    for number, (row_id, id_) in enumerate(zip(named, ids, strict=True), start=1):
-        if row_id is not None and row_id != _encoded(id_):
-            found.say(f"{path}, line {number}", f"is row {row_id!r:.80}, where record {id_!r:.80} belongs")
+    for (place, row_id, has), (id_, must) in zip(rows, wanted, strict=True):
+        if row_id not in (None, id_):
+            found.say(place, f"is row {row_id!r:.80}, where record {id_!r:.80} belongs")
             return
+        if has and must and (others := sorted(name for name in must if has.get(name) != must[name])):
+            found.say(place, f"is not what record {id_!r:.80} gives: {', '.join(others)}")
 
 
-def _encoded(id_: str | None) -> str | None:
-    """An id as rows have it, which hold no half characters."""
-    return None if id_ is None else id_.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _prints(row: Mapping[str, Any]) -> Prints:
+    texts = ((name, json.dumps(value, sort_keys=True).encode("ascii")) for name, value in row.items())
+    return {name: hashlib.blake2b(text, digest_size=8).digest() for name, text in texts}
 
 
 def _rows(path: Path, found: _Found) -> Iterator[tuple[str, Any]]:
@@ -239,5 +302,5 @@ def _rows(path: Path, found: _Found) -> Iterator[tuple[str, Any]]:
             place = f"{path}, line {number}"
             try:
                 yield place, json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 found.say(place, f"not JSON: {error}")
