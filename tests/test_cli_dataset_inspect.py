@@ -166,6 +166,20 @@ def test_rows_and_records_must_be_the_same(folder: Path) -> None:
     assert ("train-00007.jsonl", "belongs to no file of records") in problems
 
 
+def test_a_row_must_be_the_one_that_its_record_gives(folder: Path) -> None:
+    """With the wording of its export: a changed answer or prompt is named; without export.json nobody can tell."""
+    for name in ("prompt-completion", "openai"):
+        train = folder / name / "train-00000.jsonl"
+        train.write_text(train.read_text().replace("Inventor Nr4", "Inventor Nr5"))
+    problems = [each.what for each in validate(folder).problems]
+    assert problems == [
+        "is not what record 'r4' gives: completion, prompt",
+        "is not what record 'r4' gives: messages",
+    ]
+    (folder / "export.json").unlink()
+    assert validate(folder).ok
+
+
 def test_long_rows_are_problems_when_a_length_is_given(folder: Path) -> None:
     """Without a length any row is fine; with one, those that are longer are counted and the first named."""
     found = validate(folder, "prompt-completion", max_length=20)

@@ -226,6 +226,32 @@ def test_held_out_kinds_are_in_test_alone(tmp_path: Path) -> None:
     assert "layout" in seen["train"]
 
 
+def test_a_held_out_domain_takes_its_documents_to_test(tmp_path: Path) -> None:
+    """Another domain's questions on them go there, too, wherever they stand; so nothing of it is learned."""
+    options = replace(FEW, held_out_domains=("law",), splits={"train": 1.0, "dev": 0.0, "test": 0.0})
+    asked = [replace(draft(number), id=f"{domain}{number}", domain=domain) for domain in ("tax", "law") for number in
+             range(6) if domain == "tax" or number % 2]  # fmt: skip
+    export(asked, tmp_path, options, profile())
+    assert {each.id: each.split for each in records(tmp_path)} == {
+        **{f"tax{number}": "test" if number % 2 else "train" for number in range(6)},
+        **{f"law{number}": "test" for number in (1, 3, 5)},
+    }
+
+
+def test_another_export_in_the_same_place_is_made_from_its_own_files(tmp_path: Path) -> None:
+    """Within one process, and where a copy has kept the times of its files."""
+    for name, count in (("one", 4), ("two", 5)):
+        export(drafts(count), tmp_path / name, replace(FEW, seed=count), NOISE)
+        os.utime(tmp_path / name / "export.json", ns=(1, 1))
+    wanted = content(tmp_path / "two")
+    for name in ("one", "two"):
+        shutil.rmtree(tmp_path / "place", ignore_errors=True)
+        shutil.copytree(tmp_path / name, tmp_path / "place")
+        (tmp_path / "place" / "records" / "part-00000.jsonl").unlink()
+        export(None, tmp_path / "place", replace(FEW, seed=4 if name == "one" else 5), NOISE)
+    assert content(tmp_path / "place") == wanted
+
+
 def test_what_straddles_splits_is_left_out_and_named(tmp_path: Path) -> None:
     """A question on two documents of different splits is in no split; the shard's summary has its id."""
     both = (draft(number, gold=frozenset([f"n{number}-0", f"n{number}-1"])) for number in range(40))
@@ -488,6 +514,8 @@ def test_drafts_must_be_there_and_have_ids_of_their_own(tmp_path: Path) -> None:
         export(None, tmp_path / "none", FEW, NOISE)
     with pytest.raises(ConfigurationError, match="2 drafts have the id 'd1'"):
         export([draft(1), draft(1)], tmp_path / "twice", FEW, NOISE)
+    with pytest.raises(ConfigurationError, match=r"part-00002.*'d1' is that of .*part-00000\.jsonl, line 2, too"):
+        export((draft(each) for each in (*range(9), 1)), tmp_path / "apart", FEW, NOISE)
     with pytest.raises(ConfigurationError, match="half a character"):
         export([replace(draft(1), id="\ud800")], tmp_path / "half", FEW, NOISE)
 

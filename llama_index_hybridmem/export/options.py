@@ -34,7 +34,7 @@ class ExportOptions:
         formats: which files are written, of `FORMATS`.
         splits: share of the source documents in train, dev and test; sums to 1.
         held_out_kinds: kinds of noise that only test has.
-        held_out_domains: domains whose questions all go to test.
+        held_out_domains: domains whose questions all go to test, and with them all questions on the same documents.
         strength: the profile's rates are multiplied by this; 0 makes a clean set.
         fitted: whether the noise that passages have as they were retrieved counts towards the profile's rates, and what
             cannot be made in some passages is made oftener in others (see `noise.fitting`); else it comes on top.
