@@ -31,8 +31,8 @@ def validate(
 ) -> None:
     """Check a training set before it is trained on.
 
-    Every record's answer is looked up in its passages, every row held against its format's schema, every format
-    against the records. Exit code 1 when something is wrong.
+    Every record's answer is looked up in its passages, as it was when the label was given; every row is held against
+    its format's schema and, in a folder, against what its record gives. Exit code 1 when something is wrong.
     """
     from ..export.validating import validate as checked
     from . import screen
