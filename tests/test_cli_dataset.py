@@ -60,6 +60,7 @@ def test_the_same_again_does_nothing_and_something_else_is_refused(store: Path, 
     before = {path: path.stat().st_mtime_ns for path in (folder / "records").iterdir()}
     again = run("dataset", "export", "--store", store, "-o", folder, "--json")
     assert (again.code, again.json["export"]["made"]) == (0, 0)
+    assert len(json.loads((folder / "collecting.json").read_text())["hash of the store's documents"]) == 16
     other = run("dataset", "export", "--store", store, "-o", folder, "--layout", "xml")
     assert other.code == 2
     assert "wording, layout was" in other.err

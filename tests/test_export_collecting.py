@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from llama_index.core.schema import NodeRelationship, NodeWithScore, QueryBundle
 from llama_index_hybridmem.errors import ConfigurationError, IngestError
 from llama_index_hybridmem.export import drafting, making
 from llama_index_hybridmem.export.asking import Asked, read_asked
-from llama_index_hybridmem.export.collecting import collect, collect_traces
+from llama_index_hybridmem.export.collecting import collect, collect_traces, contents_of
 from llama_index_hybridmem.export.drafting import Gathering, draft_of, draft_of_trace
 from llama_index_hybridmem.export.generating import generate
 from llama_index_hybridmem.export.making import LeftOut
@@ -206,9 +207,24 @@ def test_other_questions_or_options_are_refused(tmp_path: Path) -> None:
         (questions(3), TWO, None, "count was 2, is 3"),
         (questions(2), replace(TWO, top_k=3), None, "top_k was 2, is 3"),
         (questions(2), TWO, Gathering(near=1), "near was 5, is 1"),
+        (questions(2), TWO, Gathering(store="b"), 'hash of the store\'s documents was "", is "b"'),
     ):
         with pytest.raises(ConfigurationError, match=told):
             collect(asked, Scripted(), tmp_path, options, how)
+    shorter = Scripted()
+    shorter.similarity_top_k = 1  # type: ignore[attr-defined]
+    with pytest.raises(ConfigurationError, match="similarity_top_k was null, is 1"):
+        collect(questions(2), shorter, tmp_path, TWO)
+
+
+def test_a_store_is_named_by_its_documents_and_their_versions() -> None:
+    """In whatever order it tells them."""
+
+    def store(**documents: str) -> Any:
+        return SimpleNamespace(graph_store=SimpleNamespace(documents=lambda: documents))
+
+    assert contents_of(store(a="1", b="2")) == contents_of(store(b="2", a="1"))
+    assert len({contents_of(store(**each)) for each in ({}, {"a": "1"}, {"a": "2"}, {"b": "1"})}) == 4
 
 
 # -- traces -----------------------------------------------------------------------------------------------------------

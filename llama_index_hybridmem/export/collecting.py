@@ -55,7 +55,8 @@ def collect(
         progress: told after each part.
 
     Raises:
-        ConfigurationError: the folder holds drafts of other questions, or made with other options.
+        ConfigurationError: the folder holds drafts of other questions, of another store or one that has changed since
+            (where ``how.store`` names it), or made with other options.
         StoreError: the disk is full or read-only; or whatever the retriever raises. Whole parts stay.
     """
     options, how, folder = options or ExportOptions(), how or Gathering(), Path(folder)
@@ -63,6 +64,8 @@ def collect(
         "questions": _fingerprint(questions),
         "count": len(questions),
         "retriever": type(retriever).__name__,
+        "similarity_top_k": getattr(retriever, "similarity_top_k", None),
+        "hash of the store's documents": how.store,
         "near": how.near,
         "add_gold": how.add_gold is not None,
     }
@@ -124,6 +127,11 @@ def lookup_in(index: HybridMemoryIndex) -> Lookup:
         return index.vector_store.get_nodes([*ids, *sorted(names - called.keys())])
 
     return lookup
+
+
+def contents_of(index: HybridMemoryIndex) -> str:
+    """Name what a store holds: a hash of its documents and their versions."""
+    return hashed(json.dumps(sorted(index.graph_store.documents().items())))
 
 
 def some_of(index: HybridMemoryIndex, count: int = POOL_SIZE) -> Iterator[Passage]:

@@ -11,7 +11,7 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.indices.base import BaseIndex
 
 from llama_index_hybridmem.export.asking import Asked, read_asked
-from llama_index_hybridmem.export.collecting import collect, lookup_in, some_of
+from llama_index_hybridmem.export.collecting import collect, contents_of, lookup_in, some_of
 from llama_index_hybridmem.export.describing import describe
 from llama_index_hybridmem.export.description import Description
 from llama_index_hybridmem.export.drafting import Gathering
@@ -82,7 +82,7 @@ def of_index(
         how: default: passages of the memory are what operators may draw from.
         add_gold: where no source of a question was retrieved, put the passage that answers in.
     """
-    how = how or Gathering(more=some_of(index))
+    how = replace(how or Gathering(more=some_of(index)), store=contents_of(index))
     how = replace(how, add_gold=lookup_in(index)) if add_gold else how
     return {"retriever": index.as_retriever(similarity_top_k=options.top_k + how.near, deadline_s=None), "how": how}
 

@@ -56,12 +56,15 @@ class Gathering:
             answer takes the place of one that was. None: what was retrieved stays, and the model shall abstain.
         at_once: questions asked of the retriever at a time, each on a thread; 1 for one that is not thread-safe.
         more: passages of the corpus that operators may draw from, besides those retrieved.
+        store: names what the retriever searches in, as a hash of it: drafts of another store are not gone on with. "":
+            unknown, whoever calls sees to it.
     """
 
     near: int = 5
     add_gold: Lookup | None = None
     at_once: int = 4
     more: Iterable[Passage] = ()
+    store: str = ""
 
 
 def draft_of(asked: Asked, nodes: Sequence[NodeWithScore], top_k: int, how: Gathering | None = None) -> Draft | LeftOut:
