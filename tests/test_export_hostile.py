@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +208,35 @@ def test_reports_have_no_path_of_this_machine() -> None:
     lengths = Lengths("completion", Spaces())
     lengths.add({"prompt": "a b", "completion": "c"})
     assert lengths.result().tokenizer == "tiny"
+
+
+SCRIPT = """
+import os, sys, threading
+from pathlib import Path
+from llama_index_hybridmem.export.parallel import run
+
+def make(folder, number):
+    (Path(folder) / str(number)).write_text(str(os.getpid()))
+    print("begun", flush=True)
+    threading.Event().wait()
+
+if __name__ == "__main__":
+    list(run(make, sys.argv[1], [0, 1], 2))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by a signal")
+def test_workers_end_with_a_killed_export(tmp_path: Path) -> None:
+    """Nobody gives them more to do: they would wait for ever, each with its memory."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, "utf-8")
+    process = subprocess.Popen([sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert [process.stdout.readline(), process.stdout.readline()] == [b"begun\n"] * 2
+    process.kill()
+    try:
+        process.communicate(timeout=20)  # what they write ends when the last of them has
+    finally:
+        for name in ("0", "1"):
+            with suppress(ProcessLookupError):
+                os.kill(int((tmp_path / name).read_text("utf-8")), signal.SIGKILL)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -35,7 +37,7 @@ def run(make: Make, folder: str, numbers: Sequence[int], processes: int = 1) -> 
             yield number
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(numbers)), mp_context=context) as pool:
+    with ProcessPoolExecutor(min(processes, len(numbers)), mp_context=context, initializer=_follow) as pool:
         waiting = {pool.submit(make, folder, number): number for number in numbers}
         try:
             for done in as_completed(waiting):
@@ -48,3 +50,15 @@ def run(make: Make, folder: str, numbers: Sequence[int], processes: int = 1) -> 
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _follow() -> None:
+    """End this worker when the process that started it is killed: it would wait for more to do for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # a pool's workers have one
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)  # a shard is written whole or not at all
+
+    threading.Thread(target=wait, name="hybridmem-export-parent", daemon=True).start()
