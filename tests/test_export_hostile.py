@@ -240,3 +240,14 @@ def test_workers_end_with_a_killed_export(tmp_path: Path) -> None:
         for name in ("0", "1"):
             with suppress(ProcessLookupError):
                 os.kill(int((tmp_path / name).read_text("utf-8")), signal.SIGKILL)
+
+
+def test_a_cards_name_is_the_folders(tmp_path: Path) -> None:
+    """Whatever it is: it opens no field and no tag, and YAML reads it back as it is."""
+    yaml = pytest.importorskip("yaml")
+    folder = tmp_path / '"\nlicense: mine <b>\U0001f600 [red]'
+    export(map(draft, range(2)), folder, OPTIONS, CLEAN)
+    describe(folder)
+    front = yaml.safe_load((folder / "README.md").read_text("utf-8").split("---\n")[1])
+    assert (front["pretty_name"], front["license"]) == (folder.name, "unknown")
+    assert "<b>" not in (folder / "report.html").read_text("utf-8")

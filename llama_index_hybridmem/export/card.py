@@ -20,6 +20,7 @@ this set, and whether its questions came from users who agreed to that.
 _LICENCE = re.compile(r"^license:.*$", re.MULTILINE)
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _LARGEST = "n>1M"
+_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")  # and YAML takes no halves, escaped
 _TELLING = re.compile(r"([\\`*\[\]<>|#]|(?<!\w)_|_(?!\w))")
 
 
@@ -41,7 +42,7 @@ def card(found: Description, old: str = "") -> str:
 def _front(found: Description) -> Iterator[str]:
     """What the hub reads; strings as JSON has them, which is YAML."""
     yield "---"
-    yield f"pretty_name: {json.dumps(found.name)}"
+    yield f"pretty_name: {json.dumps(_NOT_YAML.sub(chr(0xFFFD), found.name), ensure_ascii=False)}"
     yield "license: unknown"
     yield "task_categories:\n- question-answering\n- text-generation"
     yield "tags:\n- rag\n- retrieval-augmented-generation\n- robustness\n- llama-index-hybridmem"
