@@ -18,7 +18,7 @@ from training_set_zoo import abstaining, record, reread, write
 from llama_index_hybridmem.errors import ConfigurationError, MissingExtraError, StoreDamagedError
 from llama_index_hybridmem.export import drawing
 from llama_index_hybridmem.export.card import YOURS, card
-from llama_index_hybridmem.export.describing import describe, records
+from llama_index_hybridmem.export.describing import HELD_OUT, describe, records
 from llama_index_hybridmem.export.description import Description
 from llama_index_hybridmem.export.formats import FORMATS, row
 from llama_index_hybridmem.export.lengths import ESTIMATE, Lengths, parted
@@ -205,6 +205,39 @@ def test_strength_makes_the_target_stronger(tmp_path: Path) -> None:
     found = {each.kind: each.target for each in describe(folder, write=False).noise.lines}
     assert found["truncation"] is not None
     assert found["truncation"].share == 0.4
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [({"abstain_share": 0.4}, 0.4), ({"p_gold": 0.5}, 0.5 + 0.5 / 6), ({}, 0.25)],
+    ids=["abstain_share", "p_gold", "profile"],
+)
+def test_how_often_nothing_answers_is_what_the_options_ask_for(
+    tmp_path: Path, options: dict[str, float], wanted: float
+) -> None:
+    """In place of the profile's rate; questions that were retrieved without an answer count with ``p_gold``."""
+    failed = record(5, answer="No.", answerable=False, quotes=(), gold=frozenset())
+    folder = write(tmp_path / "set", [*(record(n) for n in range(5)), failed])
+    settings = json.loads((folder / "export.json").read_text())
+    settings["options"].update(options)
+    (folder / "export.json").write_text(json.dumps(settings))
+    lines = {each.kind: each for each in describe(folder, write=False).noise.lines}
+    assert lines["gold_removed"].target is not None
+    assert lines["gold_removed"].target.share == pytest.approx(wanted)
+
+
+def test_a_held_out_kind_is_not_compared(tmp_path: Path) -> None:
+    """It is in test alone: the report says so, and it neither warns nor counts in the mean."""
+    folder = write(tmp_path / "set", [record(n) for n in range(8)])
+    settings = json.loads((folder / "export.json").read_text())
+    settings["options"]["held_out_kinds"] = ["truncation"]
+    (folder / "export.json").write_text(json.dumps(settings))
+    told = describe(folder, write=False)
+    lines = {each.kind: each for each in told.noise.lines}
+    assert (lines["truncation"].why, lines["truncation"].difference) == (HELD_OUT, None)
+    assert lines["gold_removed"].difference is not None
+    assert told.noise.mean_difference == pytest.approx(abs(lines["gold_removed"].difference))
+    assert not any("truncation:" in each for each in told.warnings)
 
 
 def test_a_sample_is_measured_whatever_the_shards(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ MEASURED = 5000
 """Records that the detectors look at, those of the smallest hashes: a share is then known to 1.4 points at worst (half
 of a 95 % interval, taking passages of one record for one)."""
 REPORT, PAGE, CARD = "report.json", "report.html", "README.md"
+HELD_OUT = "held out: made in test alone, while shares are of all records"
 UNFINISHED = "the export was interrupted before them; run it again"
 _NAMED = 20
 _DETECTORS = catalog  # importing it registers them
@@ -208,9 +209,11 @@ class _Reading:
         natural = _labelled(natural, tallies.without_gold, tallies.records)
         achieved = measure((_scene(each, each.noisy) for each in self._sample.records()), errors, "with noise")
         achieved = _labelled(achieved, tallies.abstained, tallies.records)
-        target = None if profile is None else _stronger(profile, settings)
-        gaps = distance(target or Profile({}), achieved)
-        lines = noise_lines(tallies, target, natural, achieved, gaps.left_out)
+        options = ExportOptions.from_json(settings.get("options", {}))
+        target = None if profile is None else _wanted(profile, options, natural)
+        gaps = distance((target or Profile({})).without(options.held_out_kinds), achieved)
+        left_out = {**gaps.left_out, **dict.fromkeys(options.held_out_kinds, HELD_OUT)}
+        lines = noise_lines(tallies, target, natural, achieved, left_out)
         return Noise(lines, len(self._sample), gaps.total_variation, gaps.mean)
 
 
@@ -294,10 +297,14 @@ def _settings(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _stronger(profile: Profile, settings: Mapping[str, Any]) -> Profile:
-    """The profile with the export's strength as its weight."""
-    strength = settings.get("options", {}).get("strength", 1.0)
-    kinds = {kind: replace(each, weight=each.weight * strength) for kind, each in profile.kinds.items()}
+def _wanted(profile: Profile, options: ExportOptions, natural: Profile) -> Profile:
+    """The profile with the export's strength as its weight; how often nothing answers is what the options ask for."""
+    kinds = {kind: replace(each, weight=each.weight * options.strength) for kind, each in profile.kinds.items()}
+    gone = options.abstain_share
+    if options.p_gold is not None and "gold_removed" in natural.kinds:
+        gone = 1 - options.p_gold * (1 - natural.kinds["gold_removed"].rate)
+    if gone is not None:
+        kinds["gold_removed"] = KindRate(gone, gone, gone, source="by the export's options")
     return replace(profile, kinds=kinds)
 
 
