@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_llm import ScriptedLLM
+from pyarrow.parquet import read_table
 from test_cli import Result, run
 
-from llama_index_hybridmem import sample
+from llama_index_hybridmem import extras, sample
 from llama_index_hybridmem.noise.retrievals import Found, Retrieval
 from llama_index_hybridmem.noise.scene import Passage
 
@@ -74,6 +76,7 @@ def test_options_reach_the_rows(store: Path, tmp_path: Path) -> None:
     result = run(
         *("dataset", "export", "-s", store, "--questions", tmp_path / "q.jsonl", "-o", tmp_path / "set", "--json"),
         *("--format", "messages", "--format", "openai", "--layout", "xml", "--abstain", "No idea.", "--p-gold", "0"),
+        *("--weigh", "ocr=0", "--weigh", "truncation=0.5", "--parquet"),
         *("--strength", "0", "--split", "1,0,0", "--top-k", "3", "--add-gold"),
     )
     assert result.code == 0, result.err
@@ -83,6 +86,10 @@ def test_options_reach_the_rows(store: Path, tmp_path: Path) -> None:
     assert {row["messages"][-1]["content"] for row in found} == {"No idea."}
     assert all("</" in row["messages"][-2]["content"] for row in found)
     assert len(rows(tmp_path / "set", "openai/train-*.jsonl")) == 6
+    assert [path.name for path in (tmp_path / "set" / "messages").glob("*.parquet")] == ["train.parquet"]
+    assert read_table(tmp_path / "set" / "messages" / "train.parquet").to_pylist() == found
+    kinds = json.loads((tmp_path / "set" / "profile.json").read_text())["kinds"]
+    assert [kinds[kind]["weight"] for kind in ("ocr", "truncation", "html")] == [0, 0.5, 1]
 
 
 def test_traces_need_no_store(tmp_path: Path) -> None:
@@ -130,6 +137,8 @@ def test_a_model_writes_the_questions(store: Path, tmp_path: Path, monkeypatch: 
         pytest.param(["--split", "0.5,0.5,0.5"], "--split: the shares sum to 1", id="sum"),
         pytest.param(["--held-out-kind", "typos"], "--held-out-kind: no 'typos'", id="kind"),
         pytest.param(["--layout", "html"], "no 'html'", id="layout"),
+        pytest.param(["--weigh", "ocr"], "--weigh: a kind and its weight", id="weigh"),
+        pytest.param(["--store", "nowhere", "--questions", "generate"], "--llm NAME: who", id="llm-first"),
         pytest.param([], "--store DIR", id="store"),
         pytest.param(["--store", "nowhere"], "no store in nowhere", id="no-store"),
         pytest.param(["--store", "nowhere", "--questions", "none.jsonl"], "none.jsonl cannot be read", id="questions"),
@@ -142,6 +151,39 @@ def test_a_bad_option_is_named_and_nothing_is_written(tmp_path: Path, arguments:
     assert result.code == 2, result.err
     assert told in result.err
     assert not (tmp_path / "set").exists()
+
+
+def test_a_weight_is_of_a_kind_of_the_profile(store: Path, tmp_path: Path) -> None:
+    """Others are refused by name."""
+    result = run("dataset", "export", "-s", store, "-o", tmp_path / "set", "--weigh", "rust=2")
+    assert (result.code, "--weigh: the profile has no kind 'rust'" in result.err) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--ray", "--parquet"])
+def test_a_missing_library_is_said_before_anything_is_done(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """With the line that installs it."""
+    missing = ("ray", "datasets")
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name in missing else find_spec(name))
+    result = run("dataset", "export", "-s", store, "-o", tmp_path / "set", option)
+    assert result.code == 2
+    assert f"[{'ray' if option == '--ray' else 'train'}]" in result.err
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_set_of_nothing_is_described_all_the_same(tmp_path: Path) -> None:
+    """As from Python: traces of which none could be used leave a report that says why."""
+    (tmp_path / "traces.jsonl").write_text(json.dumps(Retrieval("t", 5.0, ()).to_json()) + "\n")
+    result = run(
+        "dataset", "export", "--questions", f"traces:{tmp_path / 'traces.jsonl'}", "-o", tmp_path / "set", "--json"
+    )
+    assert result.code == 0, result.err
+    assert (result.json["export"]["splits"], result.json["description"]["left_out"]) == (
+        {},
+        {"its trace has no texts": 1},
+    )
+    assert (tmp_path / "set" / "report.html").is_file()
 
 
 def test_generating_needs_a_model(store: Path, tmp_path: Path) -> None:

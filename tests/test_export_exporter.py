@@ -524,6 +524,7 @@ def test_no_drafts_make_an_empty_set(tmp_path: Path) -> None:
     """Nothing is written but what says so."""
     made = export([], tmp_path, FEW, NOISE)
     assert (made.records, made.shards) == (0, 0)
+    assert describe(tmp_path).tallies.records == 0
 
 
 def test_signs_that_files_cannot_hold_do_no_harm(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -16,6 +16,8 @@ from .naming import by_option
 from .options import LLM_HELP, Json
 
 if TYPE_CHECKING:
+    from llama_index.core.llms import LLM
+
     from ..export.asking import Asked
     from ..export.description import Description
     from ..export.exporter import Exported
@@ -28,7 +30,7 @@ app = typer.Typer(no_args_is_help=True, help="Make a training set of broken cont
 app.command()(inspect)
 app.command()(validate)
 
-_TRACES = "traces:"
+_TRACES, _GENERATE = "traces:", "generate"
 
 
 @app.command()
@@ -71,11 +73,17 @@ def export(
         list[str] | None, typer.Option(metavar="NAME", help="Questions that only test has; may be repeated.")
     ] = None,
     strength: Annotated[float, typer.Option(help="Multiplies the profile's rates; 0 makes a clean set.")] = 1.0,
+    weigh: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND=N", help="Multiplies one kind's rate, 0 leaves it out; may be repeated."),
+    ] = None,
     add_gold: Annotated[
         bool, typer.Option("--add-gold", help="Where no source was retrieved, put it in from the store.")
     ] = False,
     seed: Annotated[int, typer.Option(help="The same seed, the same bytes.")] = 0,
     num_proc: Annotated[int, typer.Option(min=1, help="Processes; the bytes are the same.")] = 1,
+    ray: Annotated[bool, typer.Option("--ray", help="Make it on Ray's cluster, or on one of this machine.")] = False,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write <format>/train.parquet and so on, too.")] = False,
     max_length: Annotated[
         int | None, typer.Option(min=1, metavar="TOKENS", help="The trainer's; longer rows are reported.")
     ] = None,
@@ -90,6 +98,8 @@ def export(
 
     Answers that the damaged passages do not support become abstentions. Called again, it goes on where it was.
     """
+    from ..export.dataset import check_extras, to_parquet
+    from ..export.describing import describe
     from ..export.exporter import export as exported
     from ..export.options import ExportOptions
     from . import screen
@@ -109,13 +119,17 @@ def export(
             strength=strength,
             **chosen,
         )
+    gains = dict(map(_gain, weigh or ()))
     with screen.results_only():
-        found = _collected(output, store, questions, profile, options, add_gold, llm, count)
+        check_extras(ray, parquet)
+        found = _collected(output, store, questions, profile, gains, options, add_gold, llm, count)
         with _progress("writing") as step:
-            made = exported(None, output, options, found, num_proc=num_proc, progress=step)
-        told = _described(output, made, tokenizer, max_length)
+            made = exported(None, output, options, found, num_proc=num_proc, ray=ray, progress=step)
+        if parquet:
+            to_parquet(output)
+        told = describe(output, tokenizer, max_length)
     if as_json:
-        screen.write_json({"export": made.to_json(), "description": told.to_json() if told else None})
+        screen.write_json({"export": made.to_json(), "description": told.to_json()})
     else:
         _tell(made, told)
 
@@ -137,11 +151,20 @@ def _shares(text: str) -> Any:
         raise ConfigurationError(f"--split: three shares are expected, as 0.8,0.1,0.1, not {text!r}") from error
 
 
+def _gain(text: str) -> tuple[str, float]:
+    kind, _, weight = text.partition("=")
+    try:
+        return kind, float(weight)
+    except ValueError as error:
+        raise ConfigurationError(f"--weigh: a kind and its weight are expected, as ocr=2, not {text!r}") from error
+
+
 def _collected(
     output: Path,
     store: Path | None,
     questions: str,
     profile: str,
+    gains: Mapping[str, float],
     options: ExportOptions,
     add_gold: bool,
     llm: str | None,
@@ -154,43 +177,44 @@ def _collected(
 
     if questions.startswith(_TRACES):
         file = Path(questions.removeprefix(_TRACES))
-        found = _profile(profile, file, None)
+        found = _weighed(_profile(profile, file, None), gains)
         collect_traces(file, output, options)
         return found
     if store is None:
         raise ConfigurationError("--store DIR: which documents? (Only --questions traces:FILE needs none)")
-    asked = _asked(questions)
+    source = _model(llm) if questions == _GENERATE else _asked(questions)
     with open_index(store, warm=True) as index:
-        found = _profile(profile, None, index)
-        if asked is None:
-            asked = _generated(index, output, llm, count)
+        found = _weighed(_profile(profile, None, index), gains)
+        asked = source if isinstance(source, list) else _generated(index, output, source, llm, count)
         with _progress("asking") as step:
             collect(asked, folder=output, options=options, progress=step, **of_index(index, options, add_gold=add_gold))
     return found
 
 
-def _asked(questions: str) -> list[Asked] | None:
-    """The questions; None: they must be generated."""
+def _asked(questions: str) -> list[Asked]:
     from ..export.asking import read_asked
     from ..sample import questions_path
 
-    if questions == "generate":
-        return None
     return read_asked(questions_path() if questions == "sample" else questions)
 
 
-def _generated(index: HybridMemoryIndex, output: Path, llm: str | None, count: int) -> list[Asked]:
+def _model(llm: str | None) -> LLM:
+    from .llms import resolve
+
+    model = resolve(llm)
+    if model is None:
+        raise ConfigurationError("--llm NAME: who shall generate questions?")
+    return model
+
+
+def _generated(index: HybridMemoryIndex, output: Path, model: LLM, llm: str | None, count: int) -> list[Asked]:
     from ..export.generating import generate
     from ..export.parts import Sample
     from ..export.shards import REPLIES, owned
     from ..noise.passages import to_passage
     from ..noise.profiles import nodes_of
     from . import screen
-    from .llms import resolve
 
-    model = resolve(llm)
-    if model is None:
-        raise ConfigurationError("--llm NAME: who shall generate questions?")
     sample = Sample(count)
     sample.add(map(to_passage, nodes_of(index)))
     with owned(output), _progress("generating") as step:
@@ -213,13 +237,14 @@ def _profile(name: str, traces: Path | None, index: HybridMemoryIndex | None) ->
     return from_index(index) if traces is None else from_traces(traces)
 
 
-def _described(output: Path, made: Exported, tokenizer: str | None, max_length: int | None) -> Description | None:
-    from ..export.describing import describe
+def _weighed(profile: Profile, gains: Mapping[str, float]) -> Profile:
+    try:
+        return profile.weighted(gains)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--weigh: {error}") from error
 
-    return describe(output, tokenizer, max_length) if made.records else None
 
-
-def _tell(made: Exported, told: Description | None) -> None:
+def _tell(made: Exported, told: Description) -> None:
     from . import screen
     from .dataset_view import description, plain
 
@@ -228,7 +253,7 @@ def _tell(made: Exported, told: Description | None) -> None:
     page.print(plain(f"{made.records:,} records ({splits or 'none'}) in {made.folder}"), soft_wrap=True)
     for reason, times in sorted(made.left_out.items()):
         page.print(plain(f"left out {times:,}: {reason}", "dim"))
-    for part in description(told) if told else ():
+    for part in description(told):
         page.print(part)
 
 

@@ -12,11 +12,13 @@ from llama_index.core.indices.base import BaseIndex
 
 from llama_index_hybridmem.export.asking import Asked, read_asked
 from llama_index_hybridmem.export.collecting import collect, contents_of, lookup_in, some_of
-from llama_index_hybridmem.export.describing import describe
+from llama_index_hybridmem.export.describing import describe, format_files
 from llama_index_hybridmem.export.description import Description
 from llama_index_hybridmem.export.drafting import Gathering
 from llama_index_hybridmem.export.exporter import export
-from llama_index_hybridmem.export.options import ExportOptions
+from llama_index_hybridmem.export.options import SPLITS, ExportOptions
+from llama_index_hybridmem.export.parquet import write_parquet
+from llama_index_hybridmem.extras import require
 from llama_index_hybridmem.noise.profile import Profile
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ def export_dataset(
     *,
     gathering: Gathering | None = None,
     num_proc: int = 1,
+    ray: bool = False,
+    parquet: bool = False,
     tokenizer: Any = None,
     max_length: int | None = None,
     progress: Progress | None = None,
@@ -51,6 +55,8 @@ def export_dataset(
         profile: the noise; default `NoiseProfile.default()`.
         gathering: how passages are collected; default for a hybrid memory: with passages of its own to draw from.
         num_proc: processes; the bytes are the same for any number.
+        ray: make shards on Ray, see `exporter.export`.
+        parquet: write each format's parts as one Parquet file each, too: <format>/train.parquet.
         tokenizer: name or folder of the model's, or an object with ``encode``; None: lengths are estimated.
         max_length: the trainer's, in tokens; None: TRL's default, 1024.
         progress: told how far it is.
@@ -60,15 +66,46 @@ def export_dataset(
 
     Raises:
         IngestError: the questions cannot be read; names the line.
-        ConfigurationError: the folder holds something else, an export with other options, or no question became a row.
+        ConfigurationError: the folder holds something else, or an export of other questions or with other options.
         StoreError: the disk is full or read-only; what is done stays.
+        MissingExtraError: ``ray`` without the extra ray, ``parquet`` without the extra train.
     """
+    check_extras(ray, parquet)
     options = options or ExportOptions()
     asked = read_asked(questions) if isinstance(questions, str | Path) else list(questions)
     reached = _reached(source, options, gathering)
     collect(asked, folder=folder, options=options, progress=_told(progress, "asking"), **reached)
-    export(None, folder, options, profile, num_proc=num_proc, progress=_told(progress, "writing"))
+    export(None, folder, options, profile, num_proc=num_proc, ray=ray, progress=_told(progress, "writing"))
+    if parquet:
+        to_parquet(folder)
     return describe(folder, tokenizer, max_length)
+
+
+def check_extras(ray: bool, parquet: bool) -> None:
+    """Say that a library is missing before anything is asked or written.
+
+    Raises:
+        MissingExtraError: one is.
+    """
+    if ray:
+        require("an export on Ray", "ray", "ray")
+    if parquet:
+        require("Parquet files", "train", "datasets", "pyarrow")
+
+
+def to_parquet(folder: str | Path) -> list[Path]:
+    """Write each format's parts of a finished export as one Parquet file each, see `parquet.write_parquet`.
+
+    Returns:
+        the files, <format>/train.parquet and so on; a part without rows has none.
+    """
+    folder, made = Path(folder), []
+    for name, files in format_files(folder).items():
+        for split in SPLITS:
+            if paths := [path for part, path in files if part == split]:
+                made.append(folder / name / f"{split}.parquet")
+                write_parquet(paths, made[-1])
+    return made
 
 
 def of_index(

@@ -107,13 +107,13 @@ def records(folder: str | Path) -> Iterator[tuple[str, Record]]:
 
 
 def record_files(folder: Path) -> list[Path]:
-    """Name the record files of an export, in order.
+    """Name the record files of an export, in order; of one that was made from no drafts there are none.
 
     Raises:
-        ConfigurationError: there are none.
+        ConfigurationError: there should be some.
     """
     found = sorted((folder / RECORDS).glob("part-*.jsonl"))
-    if not found:
+    if not found and not ((folder / COLLECTED).exists() and not Drafts.read(folder).parts):
         raise ConfigurationError(f"{folder} is no finished export: it has no {RECORDS}/part-*.jsonl")
     return found
 
