@@ -26,7 +26,7 @@ _CODE_LINE = re.compile(
 _ROW = re.compile(r"^[^|\r\n]*\|[^\r\n]*$", re.M)
 _PIPE = re.compile(r"(?<!\\)\|")
 _DELIMITER = re.compile(r"[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
-_OPEN_ROW = re.compile(r"[ \t>]*\|[ \t].*[ \t]\|.*[ \t]\|[ \t]*")
+_CELL_END = re.compile(r"[ \t]\|")
 _CLOSED_ROW = re.compile(r"[ \t>]*\|.*\|[ \t]*")
 
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]", re.M)
@@ -110,6 +110,13 @@ def dangling_link(passage: Passage, scene: Scene) -> Finding | None:
         spans += [match.span() for match in references if _folded(match[2] or match[1]) not in defined]
     there = text.count("](") + text.count("][")
     return _finding("link_broken", len(spans), max(there, len(spans)), sorted(spans)) if spans else None
+
+
+def _is_open(row: str) -> bool:
+    """Whether a line stands between pipes with blanks, and has two cells; by hand, for a pattern would be quadratic."""
+    bare = row.lstrip(" \t>").rstrip(" \t")
+    closed = bare[:2] in ("| ", "|\t") and bare[-2:] in (" |", "\t|")
+    return closed and _CELL_END.search(bare, 2, len(bare) - 1) is not None
 
 
 def _unopened(text: str) -> Iterator[Span]:
@@ -207,7 +214,7 @@ class _Table(NamedTuple):
     @property
     def is_one(self) -> bool:
         """Whether it is, or was, a table."""
-        if self.delimiter >= 0 or any(_OPEN_ROW.fullmatch(row[0]) for row in self.rows):
+        if self.delimiter >= 0 or any(_is_open(row[0]) for row in self.rows):
             return True
         if sum(1 for row in self.rows if _CLOSED_ROW.fullmatch(row[0])) > 1:
             return True
