@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from fake_llm import ScriptedLLM
-from pyarrow.parquet import read_table
 from test_cli import Result, run
 
 from llama_index_hybridmem import extras, sample
@@ -70,7 +69,9 @@ def test_the_same_again_does_nothing_and_something_else_is_refused(store: Path, 
 
 
 def test_options_reach_the_rows(store: Path, tmp_path: Path) -> None:
-    """Own questions, formats, layout, words of abstention, no gold: and JSON with the description."""
+    """Own questions, formats, layout, words of abstention, weights, no gold; also as Parquet; JSON of all of it."""
+    from pyarrow.parquet import read_table
+
     lines = [json.loads(text) for text in sample.questions_path().read_text("utf-8").splitlines()[:6]]
     (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, lines)))
     result = run(
