@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from random import Random
@@ -85,7 +86,7 @@ def answering(scene: Scene, text: str) -> tuple[list[Value] | None, list[Value]]
         return distinct(_touched(told, found)), found
     if not _covered(places, found):
         found = merged(found, names(text))
-    free = [place for place in places if not _touched([place], found)]
+    free = _untouched(places, found)
     if any(not text[start].isupper() for start, _ in free):
         return None, found  # a common word: nobody knows another of its type
     found = sorted([*found, *(Value(start, end, text[start:end], "name") for start, end in free)])
@@ -195,11 +196,24 @@ def _others(scene: Scene, passage: Passage, must: Sequence[Value], found: Sequen
 
 
 def _covered(places: Sequence[tuple[int, int]], found: Sequence[Value]) -> bool:
-    return all(_touched([place], found) for place in places)
+    return not _untouched(places, found)
 
 
 def _touched(places: Sequence[tuple[int, int]], found: Sequence[Value]) -> list[Value]:
-    return [each for each in found if any(each.start < end and start < each.end for start, end in places)]
+    """The values that lie on one of the places; neither overlap among themselves."""
+    ordered = sorted(places)
+    return [each for each in found if _meets(each.start, each.end, ordered)]
+
+
+def _untouched(places: Sequence[tuple[int, int]], found: Sequence[Value]) -> list[tuple[int, int]]:
+    """The places on which no value lies."""
+    ordered = sorted((each.start, each.end) for each in found)
+    return [(start, end) for start, end in places if not _meets(start, end, ordered)]
+
+
+def _meets(start: int, end: int, ordered: Sequence[tuple[int, int]]) -> bool:
+    before = bisect_left(ordered, (end,))
+    return before > 0 and start < ordered[before - 1][1]
 
 
 def _still_says(scene: Scene, text: str, edits: Sequence[Edit], title: str, must: Sequence[Value]) -> bool:
