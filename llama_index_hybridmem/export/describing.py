@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -25,6 +23,7 @@ from llama_index_hybridmem.export.options import FORMATS, SPLITS, ExportOptions
 from llama_index_hybridmem.export.parts import Drafts
 from llama_index_hybridmem.export.record import Record, encodable, record_from_json
 from llama_index_hybridmem.export.report_page import page
+from llama_index_hybridmem.export.sampled import Sampled
 from llama_index_hybridmem.export.shards import (
     COLLECTED,
     PROFILE,
@@ -139,7 +138,7 @@ class _Reading:
         self._tally, self._leaks, self._style, self._drift = Tally(), Leaks(), Style(), Drifting()
         self._facts: Counter[str] = Counter()
         self._doubtful: list[tuple[str, str]] = []
-        self._sample = _Sample(measured)
+        self._sample = Sampled(measured)
 
     def description(self) -> Description:
         settings = _settings(self._folder)
@@ -215,34 +214,6 @@ class _Reading:
         left_out = {**gaps.left_out, **dict.fromkeys(options.held_out_kinds, HELD_OUT)}
         lines = noise_lines(tallies, target, natural, achieved, left_out)
         return Noise(lines, len(self._sample), gaps.total_variation, gaps.mean)
-
-
-class _Sample:
-    """Where the records of the smallest hashes stand: the same sample whatever the order of the shards."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._heap: list[tuple[int, str, int, int]] = []  # the largest hash first
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def add(self, id_: str, place: tuple[Path, tuple[int, int]]) -> None:
-        hashed = hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        path, (start, size) = place
-        entry = (-int.from_bytes(hashed, "big"), str(path), start, size)
-        if len(self._heap) < self._most:
-            heapq.heappush(self._heap, entry)
-        elif self._heap and entry > self._heap[0]:
-            heapq.heapreplace(self._heap, entry)
-
-    def records(self) -> Iterator[Record]:
-        """Read them again."""
-        for _, path, start, size in sorted(self._heap, key=lambda each: each[1:]):
-            with on_disk(Path(path)), open(path, "rb") as file:
-                file.seek(start)
-                content = file.read(size)
-            yield record_from_json(json.loads(content), path)
 
 
 def _scene(record: Record, passages: tuple[Passage, ...]) -> Scene:

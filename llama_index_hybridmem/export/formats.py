@@ -6,6 +6,7 @@ put the loss on the completion without being told, and nothing in it depends on 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -21,6 +22,9 @@ from llama_index_hybridmem.noise.scene import Passage
 
 RESPONSE = "\n\n### Response:\n"
 """Ends the prompt of ``completion`` rows. No line of a prompt before it begins with the same words."""
+
+Prints = Mapping[str, bytes]
+"""A row's columns, each as a hash of 8 bytes."""
 
 _RESPONSE_LINE = re.compile(r"^(?=### Response:)", re.MULTILINE)
 
@@ -77,6 +81,12 @@ def row(record: Record, format: str, wording: Wording, told: Told | None = None)
         return columns
     source = json.dumps(provenance(record), separators=(",", ":"))
     return {"id": encodable(record.id), **columns, "provenance": source}
+
+
+def prints(row: Mapping[str, Any]) -> Prints:
+    """Give what tells a row from another one without keeping it."""
+    texts = ((name, json.dumps(value, sort_keys=True).encode("ascii")) for name, value in row.items())
+    return {name: hashlib.blake2b(text, digest_size=8).digest() for name, text in texts}
 
 
 def provenance(record: Record) -> dict[str, Any]:

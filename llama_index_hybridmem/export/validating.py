@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -15,8 +14,8 @@ from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.export.checks import faults
 from llama_index_hybridmem.export.describing import format_files, record_files
 from llama_index_hybridmem.export.exporter import read_options
+from llama_index_hybridmem.export.formats import Prints, prints, tell
 from llama_index_hybridmem.export.formats import row as row_of
-from llama_index_hybridmem.export.formats import tell
 from llama_index_hybridmem.export.lengths import Lengths
 from llama_index_hybridmem.export.names import Names
 from llama_index_hybridmem.export.options import FORMATS, SPLITS
@@ -34,10 +33,6 @@ _BY_COLUMN = {
     "messages": "messages",
     "completion": "prompt-completion",
 }
-
-
-Prints = Mapping[str, bytes]
-"""A row's columns, each as a hash of 8 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +157,7 @@ class _Found:
             self.say(place, str(error))
             yield from ((name, {}) for name in formats)
             return
-        yield from ((name, _prints(row_of(record, name, self.wording, told))) for name in formats)
+        yield from ((name, prints(row_of(record, name, self.wording, told))) for name in formats)
 
     def row(self, place: str, row: Any, format: str) -> bool:
         """Check a row."""
@@ -255,8 +250,8 @@ def _shard(folder: Path, path: Path, known: set[Path], formats: tuple[str, ...],
     wanted: dict[tuple[str, str], list[tuple[str, Prints]]] = defaultdict(list)
     for place, row in _rows(path, found):
         if (record := found.record(place, row)) is not None:
-            for name, prints in found.wanted(place, record, formats):
-                wanted[name, record.split].append((encodable(record.id), prints))
+            for name, must in found.wanted(place, record, formats):
+                wanted[name, record.split].append((encodable(record.id), must))
     mine = {
         (name, split): folder / name / f"{split}-{path.stem.removeprefix('part-')}.jsonl"
         for name in formats
@@ -276,7 +271,7 @@ def _compare(format: str, path: Path, wanted: list[tuple[str, Prints]], found: _
     rows: list[tuple[str, str | None, Prints]] = []
     for place, row in _rows(path, found):
         good = found.row(place, row, format)
-        rows.append((place, str(row["id"]) if good and "id" in row else None, _prints(row) if good else {}))
+        rows.append((place, str(row["id"]) if good and "id" in row else None, prints(row) if good else {}))
     if len(rows) != len(wanted):
         found.say(str(path), f"{len(rows):,} rows for {len(wanted):,} records")
         return
@@ -286,11 +281,6 @@ def _compare(format: str, path: Path, wanted: list[tuple[str, Prints]], found: _
             return
         if has and must and (others := sorted(name for name in must if has.get(name) != must[name])):
             found.say(place, f"is not what record {id_!r:.80} gives: {', '.join(others)}")
-
-
-def _prints(row: Mapping[str, Any]) -> Prints:
-    texts = ((name, json.dumps(value, sort_keys=True).encode("ascii")) for name, value in row.items())
-    return {name: hashlib.blake2b(text, digest_size=8).digest() for name, text in texts}
 
 
 def _rows(path: Path, found: _Found) -> Iterator[tuple[str, Any]]:
