@@ -19,7 +19,8 @@ from recorder import recorded
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.events import NoiseInjectedEvent
 from llama_index_hybridmem.noise.injection import Injected
-from llama_index_hybridmem.noise.postprocessor import NOISE_KEY, Gold, NoiseInjectionPostprocessor
+from llama_index_hybridmem.noise.passages import NOISE_KEY
+from llama_index_hybridmem.noise.postprocessor import Gold, NoiseInjectionPostprocessor
 from llama_index_hybridmem.noise.profile import KindRate, Profile
 from llama_index_hybridmem.noise.scene import Scene
 

@@ -24,6 +24,7 @@ from llama_index_hybridmem.costs.handler import CostLatencyHandler
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.noise import findings
 from llama_index_hybridmem.noise.findings import Finding
+from llama_index_hybridmem.noise.postprocessor import NoiseInjectionPostprocessor
 from llama_index_hybridmem.noise.profiles import from_index, from_traces
 from llama_index_hybridmem.noise.retrievals import Found, Retrieval, lift
 from llama_index_hybridmem.noise.scene import Passage, Scene
@@ -118,6 +119,20 @@ def test_what_got_nothing_is_left_out(tmp_path: Path) -> None:
     assert not path.exists()
     traces.export(finished(node("CUT"), question=None))
     assert line_of(path)["detectors"] == {"cut": 1}
+    traces.close()
+
+
+@pytest.mark.usefixtures("detectors")
+def test_injected_noise_is_not_taken_for_the_apps_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A query that was stressed on purpose says nothing about retrieval: it is left out, and told once."""
+    noisy = NoiseInjectionPostprocessor(rates={"truncate_tail": 1.0})
+    broken = noisy.postprocess_nodes([node("One sentence of some length. And a second one.")], query_str="Who?")
+    traces: Exporter = RetrievalTraces(tmp_path / "retrievals.jsonl")
+    traces.export(finished(*broken))
+    traces.export(finished(*broken))
+    assert not (tmp_path / "retrievals.jsonl").exists()
+    assert [record.message for record in caplog.records if "injected noise" in record.message][1:] == []
+    assert "queries with injected noise are not recorded" in caplog.text
     traces.close()
 
 

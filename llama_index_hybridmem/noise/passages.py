@@ -25,6 +25,9 @@ from llama_index.core.schema import (
 from llama_index_hybridmem.events import METADATA_KEY
 from llama_index_hybridmem.noise.scene import Passage
 
+NOISE_KEY = "hybridmem_noise"
+"""Where a node's metadata says what noise was injected; hidden from language and embedding models."""
+
 
 def to_passage(node: BaseNode | NodeWithScore) -> Passage:
     """Read a node as a passage; the node stays as it is.

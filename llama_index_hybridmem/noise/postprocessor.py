@@ -15,12 +15,9 @@ from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.events import NoiseInjectedEvent
 from llama_index_hybridmem.noise.injection import Injected, inject
 from llama_index_hybridmem.noise.mix import Mix
-from llama_index_hybridmem.noise.passages import is_text, to_node, to_passage, to_passages
+from llama_index_hybridmem.noise.passages import NOISE_KEY, is_text, to_node, to_passage, to_passages
 from llama_index_hybridmem.noise.profile import Profile
 from llama_index_hybridmem.noise.scene import Passage, Scene, World, digest
-
-NOISE_KEY = "hybridmem_noise"
-"""Where a node's metadata says what was done to it; hidden from language and embedding models."""
 
 dispatcher = get_dispatcher(__name__)
 

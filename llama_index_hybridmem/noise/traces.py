@@ -24,7 +24,7 @@ from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.noise.detectors.catalog import detect, detectors
 from llama_index_hybridmem.noise.findings import Finding
 from llama_index_hybridmem.noise.measuring import NEEDS_QUESTION
-from llama_index_hybridmem.noise.passages import to_passages
+from llama_index_hybridmem.noise.passages import NOISE_KEY, to_passages
 from llama_index_hybridmem.noise.retrievals import OPINIONS, Found, Retrieval, retrieval_from_json
 from llama_index_hybridmem.noise.scene import Passage, Scene
 
@@ -59,7 +59,7 @@ class RetrievalTraces:
 
     def __init__(self, path: str | Path, texts: bool = False, *, max_bytes: int = 64 * 2**20, keep: int = 10) -> None:
         self._lines = JsonlTraces(path, max_bytes, keep)
-        self._texts = texts
+        self._path, self._texts, self._told = path, texts, False
 
     def context(self) -> None:
         """Nothing of the asking thread is needed."""
@@ -67,11 +67,17 @@ class RetrievalTraces:
     def export(self, finished: Finished) -> None:
         """Look at the passages of one query, and append what was found; a query without any is left out.
 
+        So is one into which noise was injected: that says nothing about how the app retrieves.
+
         Raises:
             StoreError: the line could not be written; the next one tries again.
         """
         nodes = getattr(finished.response, "source_nodes", None)
-        if nodes:
+        if nodes and any(NOISE_KEY in each.node.metadata for each in nodes):
+            if not self._told:
+                _logger.warning("%s: queries with injected noise are not recorded", self._path)
+            self._told = True
+        elif nodes:
             scene = Scene(finished.question or "", to_passages(nodes))
             line = _Line(_retrieval(finished, scene, self._texts))
             self._lines.export(replace(finished, trace=cast("QueryTrace", line)))
