@@ -2,8 +2,8 @@
 
     python examples/05_turn_failures_into_training_data.py       # extras `cli`, `encoder` and `noise`
 
-Runs offline as it stands, in about half a minute of CPU: the sample documents in a store of its own, the questions that come
-with them, no language model. With your own app: your store or any retriever, and your questions as JSON lines with
+Runs offline as it stands, in about half a minute of CPU: the sample documents in a store of its own, the questions that
+come with them, no language model. With your own app: your store or any retriever, and your questions as JSON lines with
 "question", "answer" and "expected_sources"; the rest stays as it is.
 """
 

@@ -66,6 +66,7 @@ PURE = {
     "export.leakage",
     "export.making",
     "export.mixing",
+    "export.names",
     "export.options",
     "export.reasons",
     "export.record",

@@ -33,7 +33,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """An export with the defaults, and what was said."""
     folder = tmp_path_factory.mktemp("made") / "set"
-    return folder, run("dataset", "export", "--store", store, "-o", folder)
+    return folder, run("dataset", "export", "--store", store, "--questions", "sample", "-o", folder)
 
 
 def rows(folder: Path, pattern: str) -> list[dict[str, Any]]:
@@ -59,10 +59,10 @@ def test_the_same_again_does_nothing_and_something_else_is_refused(store: Path, 
     """By name of the option, before anything is written."""
     folder, _ = made
     before = {path: path.stat().st_mtime_ns for path in (folder / "records").iterdir()}
-    again = run("dataset", "export", "--store", store, "-o", folder, "--json")
+    again = run("dataset", "export", "--store", store, "--questions", "sample", "-o", folder, "--json")
     assert (again.code, again.json["export"]["made"]) == (0, 0)
     assert len(json.loads((folder / "collecting.json").read_text())["hash of the store's documents"]) == 16
-    other = run("dataset", "export", "--store", store, "-o", folder, "--layout", "xml")
+    other = run("dataset", "export", "--store", store, "--questions", "sample", "-o", folder, "--layout", "xml")
     assert other.code == 2
     assert "wording, layout was" in other.err
     assert {path: path.stat().st_mtime_ns for path in (folder / "records").iterdir()} == before
@@ -148,15 +148,21 @@ def test_a_model_writes_the_questions(store: Path, tmp_path: Path, monkeypatch: 
 )
 def test_a_bad_option_is_named_and_nothing_is_written(tmp_path: Path, arguments: list[str], told: str) -> None:
     """In one line, with exit code 2."""
-    result = run("dataset", "export", "-o", tmp_path / "set", *arguments)
+    result = run("dataset", "export", "--questions", "sample", "-o", tmp_path / "set", *arguments)
     assert result.code == 2, result.err
     assert told in result.err
     assert not (tmp_path / "set").exists()
 
 
+def test_questions_must_be_named(store: Path, tmp_path: Path) -> None:
+    """Nobody's own store is asked the sample's questions by mistake."""
+    result = run("dataset", "export", "-s", store, "-o", tmp_path / "set")
+    assert (result.code, "--questions" in result.err) == (2, True)
+
+
 def test_a_weight_is_of_a_kind_of_the_profile(store: Path, tmp_path: Path) -> None:
     """Others are refused by name."""
-    result = run("dataset", "export", "-s", store, "-o", tmp_path / "set", "--weigh", "rust=2")
+    result = run("dataset", "export", "-s", store, "-o", tmp_path / "set", "--questions", "sample", "--weigh", "rust=2")
     assert (result.code, "--weigh: the profile has no kind 'rust'" in result.err) == (2, True)
 
 
@@ -167,7 +173,7 @@ def test_a_missing_library_is_said_before_anything_is_done(
     """With the line that installs it."""
     missing = ("ray", "datasets")
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name in missing else find_spec(name))
-    result = run("dataset", "export", "-s", store, "-o", tmp_path / "set", option)
+    result = run("dataset", "export", "-s", store, "-o", tmp_path / "set", "--questions", "sample", option)
     assert result.code == 2
     assert f"[{'ray' if option == '--ray' else 'train'}]" in result.err
     assert not (tmp_path / "set").exists()

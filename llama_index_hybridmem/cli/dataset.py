@@ -36,12 +36,16 @@ _TRACES, _GENERATE = "traces:", "generate"
 @app.command()
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A new folder, or one to go on with.")],
+    questions: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE|sample|traces:FILE|generate",
+            help="Yours as .jsonl or .csv, those of the sample documents, or from where.",
+        ),
+    ],
     store: Annotated[
         Path | None, typer.Option("--store", "-s", metavar="DIR", help="The store's folder; traces need none.")
     ] = None,
-    questions: Annotated[
-        str, typer.Option(metavar="FILE|sample|traces:FILE|generate", help="Yours as .jsonl or .csv, or from where.")
-    ] = "sample",
     profile: Annotated[
         str, typer.Option(metavar="FILE|default|measured", help="The noise: of a file, or of this store or traces.")
     ] = "default",

@@ -215,7 +215,8 @@ def _conclude(
     page.print(_summary(answers))
     page.print(
         f"\n{seconds:.0f} s in all. Ask more:\n  {_program()} ask --store {report.store} --explain\n"
-        f"Training data out of what it retrieves:\n  {_program()} dataset export --store {report.store} -o training",
+        f"Training data out of what it retrieves:\n  {_program()} dataset export --store {report.store} "
+        "--questions sample -o training",
         markup=False,
     )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..noise.kinds import Kind
     from ..noise.profile import Profile
 
-app = typer.Typer(no_args_is_help=True, help="How retrieved text is broken: kinds of noise, and how often they occur.")
+app = typer.Typer(no_args_is_help=True, help="How broken is retrieved text? Measure it, list its kinds.")
 
 
 @app.command()

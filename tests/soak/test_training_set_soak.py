@@ -40,7 +40,18 @@ def test_trl_trains_on_the_demos_set_and_drops_no_row(tmp_path: Path) -> None:
     base = str(model_folder())
     run("demo", "--store", str(tmp_path / "store"), "--llm", "none", "--traces", str(tmp_path / "traces.jsonl"))
     out = tmp_path / "training"
-    run("dataset", "export", "--store", str(tmp_path / "store"), "-o", str(out), "--tokenizer", base)
+    run(
+        "dataset",
+        "export",
+        "--store",
+        str(tmp_path / "store"),
+        "-o",
+        str(out),
+        "--questions",
+        "sample",
+        "--tokenizer",
+        base,
+    )
     report = json.loads((out / "report.json").read_text("utf-8"))
     compared = [each for each in report["noise"]["lines"] if each["target"] and each["achieved"]]
     assert len(compared) > 8, "target and achieved noise, side by side"
