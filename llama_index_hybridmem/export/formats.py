@@ -20,6 +20,8 @@ from llama_index_hybridmem.export.targets import target
 from llama_index_hybridmem.export.wording import Wording
 from llama_index_hybridmem.noise.scene import Passage
 
+_ENCODER = json.JSONEncoder(check_circular=False, separators=(",", ":"))
+
 RESPONSE = "\n\n### Response:\n"
 """Ends the prompt of ``completion`` rows. No line of a prompt before it begins with the same words."""
 
@@ -79,7 +81,7 @@ def row(record: Record, format: str, wording: Wording, told: Told | None = None)
     columns = _ROWS[format](told or tell(record, wording))
     if format == "openai":
         return columns
-    source = json.dumps(provenance(record), separators=(",", ":"))
+    source = _ENCODER.encode(provenance(record))
     return {"id": encodable(record.id), **columns, "provenance": source}
 
 
@@ -112,7 +114,7 @@ def provenance_row(record: Record) -> dict[str, Any]:
 
     Line n of the side-car is about line n of the file beside it.
     """
-    return {"id": encodable(record.id), "provenance": json.dumps(provenance(record), separators=(",", ":"))}
+    return {"id": encodable(record.id), "provenance": _ENCODER.encode(provenance(record))}
 
 
 def _passage(passage: Passage) -> dict[str, Any]:
