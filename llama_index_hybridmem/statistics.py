@@ -10,6 +10,9 @@ import numpy as np
 
 from .errors import ConfigurationError
 
+Z95 = 1.959963984540054
+"""Standard normal value between whose negative and itself 95 % lie."""
+
 _BLOCK = 2**20  # draws held at a time, so that long lists do not need resamples x length of memory
 
 
@@ -113,6 +116,23 @@ def paired_difference(
     if len(a) != len(b):
         raise ConfigurationError(f"a pair for every question is needed: {len(a)} values against {len(b)}")
     return bootstrap_interval([x - y for x, y in zip(a, b, strict=True)], seed, level, resamples)
+
+
+def wilson(count: int, total: int) -> tuple[float, float]:
+    """Give the 95 % interval of a share (Wilson 1927), sound near 0 and 1, too.
+
+    Args:
+        count: how many, 0 to ``total``.
+        total: of how many; of none the interval is 0 to 1.
+    """
+    if not total:
+        return 0.0, 1.0
+    share, square = count / total, Z95 * Z95 / total
+    middle = share + square / 2
+    half = Z95 * math.sqrt(share * (1 - share) / total + square / total / 4)
+    low = (middle - half) / (1 + square) if count else 0.0
+    high = (middle + half) / (1 + square) if count < total else 1.0
+    return max(0.0, low), min(1.0, high)
 
 
 def _wanted(gold: Collection[str]) -> set[str]:

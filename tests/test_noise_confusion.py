@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.noise import findings
-from llama_index_hybridmem.noise.confusion import USABLE, Confusion, Errors, Share, confusion
+from llama_index_hybridmem.noise.confusion import Confusion, Errors, Share, confusion
 from llama_index_hybridmem.noise.detectors import measured
 from llama_index_hybridmem.noise.detectors.catalog import versions
 from llama_index_hybridmem.noise.edits import Edit
 from llama_index_hybridmem.noise.findings import Finding
 from llama_index_hybridmem.noise.kinds import KINDS
+from llama_index_hybridmem.noise.measuring import USABLE
 from llama_index_hybridmem.noise.operators import registry
 from llama_index_hybridmem.noise.operators.registry import mark
 from llama_index_hybridmem.noise.scene import Passage, Scene, World

@@ -26,11 +26,12 @@ from llama_index_hybridmem.noise.defaults import default_profile
 from llama_index_hybridmem.noise.distance import distance
 from llama_index_hybridmem.noise.findings import Finding
 from llama_index_hybridmem.noise.kinds import KINDS, LIST_KINDS, Kind
-from llama_index_hybridmem.noise.measuring import NEEDS_QUESTION, RESERVOIR, Tally, corrected, measure, wilson
+from llama_index_hybridmem.noise.measuring import NEEDS_QUESTION, RESERVOIR, Tally, corrected, measure
 from llama_index_hybridmem.noise.passages import to_node, to_passage, to_passages
 from llama_index_hybridmem.noise.profile import UNIFORM, KindRate, Profile
 from llama_index_hybridmem.noise.profiles import PAIRS, from_index, from_traces, load, nodes_of, save
 from llama_index_hybridmem.noise.scene import Passage, Scene
+from llama_index_hybridmem.statistics import wilson
 
 
 class Rates(NamedTuple):

@@ -38,9 +38,10 @@ from llama_index_hybridmem.export.style import Style
 from llama_index_hybridmem.noise.detectors import catalog
 from llama_index_hybridmem.noise.detectors.measured import errors as detectors_errors
 from llama_index_hybridmem.noise.distance import distance
-from llama_index_hybridmem.noise.measuring import measure, wilson
+from llama_index_hybridmem.noise.measuring import measure
 from llama_index_hybridmem.noise.profile import KindRate, Profile
 from llama_index_hybridmem.noise.scene import Passage, Scene
+from llama_index_hybridmem.statistics import wilson
 
 MEASURED = 5000
 """Records that the detectors look at, those of the smallest hashes: a share is then known to 1.4 points at worst (half

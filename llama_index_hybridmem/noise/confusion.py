@@ -6,7 +6,6 @@ shares are measured here, on texts whose damage is known, so that a rate can be 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +16,13 @@ from typing import Any, NamedTuple
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.noise.findings import detect, detectors
 from llama_index_hybridmem.noise.kinds import KINDS, LIST_KINDS, Kind
+from llama_index_hybridmem.noise.measuring import USABLE
 from llama_index_hybridmem.noise.operators.registry import Operator, damage
 from llama_index_hybridmem.noise.scene import Passage, Scene, World
-
-USABLE = 0.2
-"""Least sensitivity + specificity - 1 with which a rate can be corrected. The correction divides by it, so that the
-interval of a corrected rate is five times as wide here, and soon says nothing at all."""
+from llama_index_hybridmem.statistics import wilson
 
 BLIND = 0.1
 """Share found of what an operator damaged up to which its damage cannot be seen."""
-
-_Z = 1.959964  # of a 95 % interval
 
 
 class Share(NamedTuple):
@@ -49,12 +44,7 @@ class Share(NamedTuple):
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the rate (Wilson 1927), which is sound near 0 and 1, too; (0, 1) of none."""
-        if not self.of:
-            return 0.0, 1.0
-        rate, spread = self.found / self.of, _Z**2 / self.of
-        middle = rate + spread / 2
-        half = _Z * math.sqrt(rate * (1 - rate) / self.of + spread / (4 * self.of))
-        return max((middle - half) / (1 + spread), 0.0), min((middle + half) / (1 + spread), 1.0)
+        return wilson(self.found, self.of)
 
     def plus(self, other: Share) -> Share:
         """Both together."""

@@ -20,12 +20,10 @@ from llama_index_hybridmem.noise.findings import Finding, detect, detectors, ver
 from llama_index_hybridmem.noise.kinds import KINDS, LIST_KINDS, Kind
 from llama_index_hybridmem.noise.profile import UNIFORM, KindRate, Profile
 from llama_index_hybridmem.noise.scene import Scene
+from llama_index_hybridmem.statistics import wilson
 
 NEEDS_QUESTION: frozenset[Kind] = LIST_KINDS | {"irrelevant", "distractor", "language"}
 """Kinds that cannot be told without a question: a passage is off topic, or in the wrong language, for somebody."""
-
-LEAST_YOUDEN = 0.2
-"""Sensitivity + specificity - 1 below which a detector says nothing: the correction would multiply chance by five."""
 
 LEAST_PHI = 0.05
 """Correlations nearer to 0 are taken for none."""
@@ -33,10 +31,12 @@ LEAST_PHI = 0.05
 LEAST_SEEN = 10
 """Passages in which each of two kinds must have been found before their correlation is given."""
 
+USABLE = 0.2
+"""Least sensitivity + specificity - 1 with which a rate can be corrected. The correction divides by it, so that the
+interval of a corrected rate is five times as wide here, and soon says nothing at all."""
+
 RESERVOIR = 1000
 """Severities kept of a kind; their quartiles are within 3 points of the whole's, 19 times in 20."""
-
-_Z = 1.959963984540054  # of a 95 % interval
 
 
 class Errors(Protocol):
@@ -169,7 +169,7 @@ class Tally:
             if next(detectors(kind), None) is None:
                 return "no detector"
             return "takes a question" if kind in NEEDS_QUESTION and not self.questions else "not looked for"
-        if known is not None and known.sensitivity + known.specificity - 1 < LEAST_YOUDEN:
+        if known is not None and known.sensitivity + known.specificity - 1 < USABLE:
             return f"detectors err too often, {_told(known)}"
         return ""
 
@@ -240,18 +240,6 @@ def corrected(share: float, errors: Errors | None) -> float:
     if errors is None:
         return share
     return min(1.0, max(0.0, (share + errors.specificity - 1) / (errors.sensitivity + errors.specificity - 1)))
-
-
-def wilson(count: int, total: int) -> tuple[float, float]:
-    """Give the 95 % interval of a share (Wilson 1927); of nothing at all, 0 to 1."""
-    if not total:
-        return 0.0, 1.0
-    share, square = count / total, _Z * _Z / total
-    middle = share + square / 2
-    half = _Z * math.sqrt(share * (1 - share) / total + square / total / 4)
-    low = (middle - half) / (1 + square) if count else 0.0
-    high = (middle + half) / (1 + square) if count < total else 1.0
-    return max(0.0, low), min(1.0, high)
 
 
 def _told(errors: Errors) -> str:

@@ -11,14 +11,13 @@ from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.noise.findings import Detector, Finding, detectors
 from llama_index_hybridmem.noise.kinds import KINDS, Kind
 from llama_index_hybridmem.noise.scene import Passage, Scene, passage_from_json, passage_to_json
+from llama_index_hybridmem.statistics import Z95
 
 SCHEMA = 1
 """Of the JSON; a reader takes its own and older ones."""
 
 OPINIONS = {"good": True, "bad": False}
 """What a user may think of an answer."""
-
-_Z = 1.959963984540054  # of a 95 % interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,5 +234,5 @@ def _lift(bad: int, bads: int, good: int, goods: int) -> Lift:
     more = 0.0 if bad and good else 0.5
     one, other = (bad + more) / (bads + more), (good + more) / (goods + more)
     spread = 1 / (bad + more) - 1 / (bads + more) + 1 / (good + more) - 1 / (goods + more)
-    factor = math.exp(_Z * math.sqrt(max(spread, 0.0)))
+    factor = math.exp(Z95 * math.sqrt(max(spread, 0.0)))
     return Lift(bad / bads, good / goods, one / other, one / other / factor, one / other * factor)
