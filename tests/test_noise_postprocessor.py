@@ -97,8 +97,14 @@ def test_a_profile_or_rates_and_not_both() -> None:
         NoiseInjectionPostprocessor(profile).postprocess_nodes(nodes(), query_str=QUESTION)[0].text != TEXTS["founding"]
     )
     for wrong in ({}, {"profile": profile, "rates": CUT}):
-        with pytest.raises(ConfigurationError, match="a profile or rates, and not both"):
+        with pytest.raises(ConfigurationError, match="a profile .* or rates; (neither was|both were) given"):
             NoiseInjectionPostprocessor(**wrong)
+    with pytest.raises(ConfigurationError, match="severity goes with rates"):
+        NoiseInjectionPostprocessor(profile, severity=0.5)
+    with pytest.raises(ConfigurationError, match="strength goes with a profile"):
+        NoiseInjectionPostprocessor(rates=CUT, strength=2.0)
+    same = NoiseInjectionPostprocessor.from_dict(NoiseInjectionPostprocessor(rates=CUT).to_dict())
+    assert same.rates == CUT
 
 
 def test_the_same_query_is_damaged_alike_everywhere() -> None:

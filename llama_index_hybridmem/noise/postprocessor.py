@@ -73,7 +73,7 @@ class NoiseInjectionPostprocessor(BaseNodePostprocessor):
         pool: nodes of the same corpus, for passages about something else; without any, such noise cannot be made.
         translate: (text, language code) to a translation, for noise in another language.
         write: a prompt to a text, for fictitious passages written by a language model.
-        on_injected: called with the scene before and after, on the thread that asked.
+        on_injected: called with the scene before and after, on the thread that does the damage.
 
     Raises:
         ConfigurationError: neither or both of ``profile`` and ``rates``, a value out of range, "export" without gold.
@@ -98,7 +98,14 @@ class NoiseInjectionPostprocessor(BaseNodePostprocessor):
         super().__init__(**{"profile": profile, **fields})
         # Not in a validator of pydantic's: that would wrap our errors in one of its own.
         if (self.profile is None) == (self.rates is None):
-            raise ConfigurationError("NoiseInjectionPostprocessor needs a profile or rates, and not both")
+            given = "neither was given" if self.profile is None else "both were given"
+            raise ConfigurationError(
+                f"NoiseInjectionPostprocessor needs a profile (NoiseProfile.default(), …) or rates; {given}"
+            )
+        if self.rates is None and self.severity is not None:
+            raise ConfigurationError("NoiseInjectionPostprocessor: severity goes with rates; a profile has its own")
+        if self.profile is None and self.strength != 1:
+            raise ConfigurationError("NoiseInjectionPostprocessor: strength goes with a profile; change the rates")
         if self.mode == "export" and self.gold is None:
             raise ConfigurationError('mode="export" needs gold: question to Gold(nodes, answer); else labels would lie')
         if self.gold is not None and not (callable(self.gold) or isinstance(self.gold, Mapping)):
