@@ -14,7 +14,8 @@ from readme_tree import README, redrawn
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-LONG = {"03_many_brands_one_model"}  # trains three adapters: run by tests/soak/test_examples_soak.py
+LONG = {"03_many_brands_one_model", "05_turn_failures_into_training_data"}
+"""They take half a minute and more: run by tests/soak/test_examples_soak.py."""
 EXAMPLES = [path for path in sorted((ROOT / "examples").glob("*.py")) if path.stem not in LONG]
 
 # A fenced block, and before it perhaps a comment with the reason why it is not run.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from html import escape
 
 from llama_index_hybridmem.export.wording import Layout, Wording
@@ -53,13 +54,17 @@ def visible(passage: Passage, wording: Wording) -> dict[str, str]:
 
     Of a file's path that begins at the root, its name.
     """
-    found: dict[str, str] = {}
-    for name in wording.shown:
-        for key in FIELDS.get(name, (name,)):
-            if key in passage.metadata and (value := one_line(passage.metadata[key])):
-                found[name] = value if key not in SOURCE_FIELDS else _FOLDERS.sub("", value) or value
-                break
+    known, found = passage.metadata, dict[str, str]()
+    for key, name in _sought(wording.shown):
+        if key in known and name not in found and (value := one_line(known[key])):
+            found[name] = value if key not in SOURCE_FIELDS else _FOLDERS.sub("", value) or value
     return found
+
+
+@lru_cache
+def _sought(shown: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The fields that are looked for, in order, each with the name under which it is shown."""
+    return tuple((key, name) for name in shown for key in FIELDS.get(name, (name,)))
 
 
 def one_line(value: object) -> str:

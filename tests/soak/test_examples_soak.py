@@ -57,3 +57,13 @@ def test_an_app_with_both_servers_gains_hybrid_memory(neo4j_server: Neo4jAddress
     assert "Bain Capital" in without
     assert "degraded: graph: StoreUnavailableError" in without
     assert neo4j_server.query("MATCH (n) RETURN count(n)") == before
+
+
+@pytest.mark.skipif(os.environ.get("HYBRIDMEM_SOAK") != "1", reason="half a minute: run by make soak")
+def test_failures_become_training_data(tmp_path: Path) -> None:
+    """From the sample documents to a set that is what it should be, with target and achieved noise side by side."""
+    program = [sys.executable, str(EXAMPLES / "05_turn_failures_into_training_data.py")]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wanted") > 8
+    assert "nothing wrong" in done.stdout
