@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llama_index_hybridmem.errors import HybridMemoryError, StoreError, told
@@ -43,7 +45,7 @@ def run(make: Make, folder: str, numbers: Sequence[int]) -> Iterator[int]:
 
     try:
         shards = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
-        for row in shards.map(one, max_retries=RETRIES).iter_rows():
+        for row in _mapped(shards, one).iter_rows():
             if row["error"]:
                 raise pickle.loads(row["error"])
             yield int(row["number"])
@@ -54,3 +56,12 @@ def run(make: Make, folder: str, numbers: Sequence[int]) -> Iterator[int]:
             f"{folder}: Ray failed ({told(error):.200}): is the cluster up, has each worker memory enough, and does it "
             "see the folder under this path? Shards that are done stay, so call the same again, or without Ray"
         ) from error
+
+
+def _mapped(shards: Any, one: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """Bound the retries while Ray lets us: 2.60 warns of the only way to, and 2.64 is to take it away."""
+    kinds = {each.kind for each in inspect.signature(shards.map).parameters.values()}
+    bounded = {"max_retries": RETRIES} if inspect.Parameter.VAR_KEYWORD in kinds else {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        return shards.map(one, **bounded)
