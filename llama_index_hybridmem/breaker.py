@@ -14,14 +14,23 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-from .errors import BranchTimeoutError, BreakerOpenError, ConfigurationError, StoreUnavailableError, told
+from .errors import (
+    BranchTimeoutError,
+    BreakerOpenError,
+    ConfigurationError,
+    StoreAccessError,
+    StoreUnavailableError,
+    told,
+)
 
 logger = logging.getLogger(__name__)
 
 State = Literal["closed", "open", "half-open"]
 
 UNANSWERED = (BranchTimeoutError, StoreUnavailableError, ConnectionError, TimeoutError, asyncio.TimeoutError)
-"""Endings that say that a server does not answer; every other error says nothing about it, or that it is there."""
+"""Endings that say that a server does not answer."""
+ANSWERED = (StoreAccessError,)
+"""Errors that are a server's answer; every other one says nothing about it."""
 _DOUBLINGS = 7
 """The wait between tries grows to at most 2 ** 7 times: a server hung for a day costs threads by the dozen."""
 
@@ -31,8 +40,9 @@ class Breaker:
 
     Closed, every call is made, however many at once. It opens when as many calls as its limit hang (they were abandoned
     and have not come back), or when that many in a row were late or found no server. Open, calls are skipped. After
-    ``retry_s`` it is half-open: one call is let through. Success closes it, another miss opens it again; a hanging call
-    that comes back with an answer makes it half-open at once. For every hanging call beyond the limit the wait doubles.
+    ``retry_s`` it is half-open: one call is let through. An answer closes it, be it that the password is wrong; another
+    miss opens it again. A hanging call that comes back with an answer makes it half-open at once. For every hanging
+    call beyond the limit the wait doubles.
 
     Thread-safe. A call is named by any object that its caller holds on to.
 
@@ -121,7 +131,7 @@ class Breaker:
             was_open = self._opened is not None
             if isinstance(error, UNANSWERED):
                 self._miss(call, error)
-            elif error is None:
+            elif error is None or isinstance(error, ANSWERED):
                 self._misses, self._opened, self._cause = 0, None, None
             self._release(call)
             is_open = self._opened is not None
@@ -144,7 +154,7 @@ class Breaker:
         """Report that an abandoned call has ended after all: with an answer (None) it is time for a try."""
         with self._lock:
             self._hanging -= 1
-            if error is None and self._opened is not None:
+            if (error is None or isinstance(error, ANSWERED)) and self._opened is not None:
                 self._opened = -math.inf
 
     def _miss(self, call: object, error: BaseException) -> None:

@@ -13,16 +13,18 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fakes import WordsEmbedding
 from llama_index.core import VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeRelationship, NodeWithScore, QueryBundle, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores.types import VectorStoreQueryMode
+from servers.neo4j.server import Neo4jServer
+from servers.proxy import TcpProxy
 
 from llama_index_hybridmem.errors import AllStoresFailedError, StoreError
 from llama_index_hybridmem.graph.nodes import to_passage
@@ -31,6 +33,9 @@ from llama_index_hybridmem.graph.stores.base import GraphStore, Passage
 from llama_index_hybridmem.query_engine import HybridRouterQueryEngine
 from llama_index_hybridmem.retriever import HybridRetriever, Store
 from llama_index_hybridmem.vector.store import QdrantEdgeVectorStore
+
+if TYPE_CHECKING:
+    from neo4j import Session
 
 THREADS, TASKS = 4, 8
 PAUSE_S = 0.1
@@ -319,6 +324,36 @@ class Trial:
     def within(self, margin_s: float) -> bool:
         """Whether every query took the deadline and a tenth at most, and so much for a busy machine."""
         return self.worst_s <= self.deadline_s * 1.1 + margin_s
+
+
+def wrong_password(server: Neo4jServer, proxy: TcpProxy, stand: Stand) -> Fault:
+    """The server's password changes, and changes back; the breaker that opens between the two must close by itself."""
+    from neo4j import GraphDatabase
+
+    assert server.auth is not None
+    user, password = server.auth
+    opened = ExitStack()  # before the change: the server locks a user out for a while after three wrong passwords
+
+    def change(admin: Session, new: str) -> None:
+        admin.run("ALTER USER $user SET PASSWORD $new CHANGE NOT REQUIRED", user=user, new=new).consume()
+
+    def wait_for(state: str) -> None:
+        end = time.monotonic() + 30
+        while (now := stand.engine.health()["graph"]["state"]) != state:
+            assert time.monotonic() < end, f"the breaker is {now}, not {state}"
+            time.sleep(0.01)
+
+    def wrong() -> None:
+        driver = opened.enter_context(GraphDatabase.driver(server.uri, auth=server.auth))
+        admin = opened.enter_context(driver.session(database="system"))
+        change(admin, "another password")
+        opened.callback(change, admin, password)
+        proxy.mode = "refuse"  # connections that are open stay logged in
+        wait_for("open")
+        proxy.mode = "pass"
+        wait_for("closed")
+
+    return Fault("wrong password", wrong, opened.close, "^graph: StoreAccessError: ")
 
 
 def trial(stand: Stand, fault: Fault, kind: LoadKind, *, hold_s: float = 1.0, asked: int = 8) -> Trial:

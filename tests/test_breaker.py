@@ -73,12 +73,28 @@ def test_a_success_between_misses_starts_the_count_anew(breaker: Breaker) -> Non
     assert all(made(breaker, None if i % 4 == 3 else LATE) for i in range(40))
 
 
-@pytest.mark.parametrize("error", [FilterError("no such operator"), StoreAccessError("wrong password"), ValueError()])
-def test_errors_that_are_not_the_servers_silence_do_not_open_it(breaker: Breaker, error: Exception) -> None:
-    """A malformed filter or a wrong password is answered by a server that is there; nor do they end a row of misses."""
+@pytest.mark.parametrize("error", [FilterError("no such operator"), ValueError()])
+def test_errors_that_say_nothing_of_the_server_do_not_open_it(breaker: Breaker, error: Exception) -> None:
+    """A malformed filter need not have reached a server: it is no miss, nor does it end a row of them."""
     assert all(made(breaker, error) for _ in range(20))
     assert [made(breaker, each) for each in (DOWN, error, DOWN, error, DOWN, DOWN)] == [True] * 6
     assert breaker.is_open
+
+
+def test_a_server_that_refuses_us_is_there(breaker: Breaker, clock: Clock) -> None:
+    """A wrong password ends a row of misses and closes an open breaker: each answer can then say what is wrong."""
+    refused = StoreAccessError("wrong password")
+    assert [made(breaker, each) for each in (DOWN, DOWN, DOWN, refused, DOWN, DOWN, DOWN)] == [True] * 7
+    assert breaker.state == "closed"
+    made(breaker, DOWN)
+    clock.now += 5
+    assert made(breaker, refused)
+    assert breaker.state == "closed"
+    hung(breaker)
+    for _ in range(4):
+        made(breaker, DOWN)
+    breaker.came_back(refused)
+    assert breaker.state == "half-open"
 
 
 def test_four_hanging_calls_open_it_whatever_ended_beside_them(breaker: Breaker) -> None:

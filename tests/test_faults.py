@@ -32,6 +32,7 @@ from chaos import (
     question,
     quietest,
     tmpfs_command,
+    wrong_password,
 )
 from conftest import SOAK
 from llama_index.core.schema import TextNode
@@ -142,31 +143,10 @@ def test_a_killed_server_loses_nothing_that_was_acknowledged(scene: Scene) -> No
     ingest.close()
 
 
-def test_a_password_that_is_wrong_is_told_and_opens_no_breaker(scene: Scene) -> None:
+def test_a_password_that_is_wrong_is_told_and_keeps_no_breaker_open(scene: Scene) -> None:
     """The server is there and refuses us: each answer says so, and the right password is enough to be back."""
-    from neo4j import GraphDatabase
-
-    assert scene.server.auth is not None
-    user, password = scene.server.auth
-    with (
-        GraphDatabase.driver(scene.server.uri, auth=scene.server.auth) as driver,
-        driver.session(database="system") as admin,
-    ):  # opened now: the server locks a user out for a while after three wrong passwords
-
-        def change(new: str) -> None:
-            admin.run("ALTER USER $user SET PASSWORD $new CHANGE NOT REQUIRED", user=user, new=new).consume()
-            scene.proxy.mode = "refuse"  # connections that are open stay logged in
-            scene.proxy.mode = "pass"
-
-        states = []
-
-        def right_again() -> None:
-            states.append(scene.stand.engine.health()["graph"]["state"])
-            change(password)
-
-        wrong = Fault("wrong password", lambda: change("another password"), right_again, "^graph: Store[AU]")
-        check(quietest(scene.stand, wrong, "threads", tries=1))
-    assert states == ["closed"]
+    fault = wrong_password(scene.server, scene.proxy, scene.stand)
+    check(quietest(scene.stand, fault, "threads", tries=1))
 
 
 def test_a_schema_that_is_gone_is_made_again_by_the_next_write(scene: Scene) -> None:

@@ -17,7 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos import Fault, Foreign, Ingest, LoadKind, Stand, Trial, nothing_left, passages, quietest, trial
+from chaos import (
+    Fault,
+    Foreign,
+    Ingest,
+    LoadKind,
+    Stand,
+    Trial,
+    nothing_left,
+    passages,
+    quietest,
+    trial,
+    wrong_password,
+)
 from llama_index.core.schema import TextNode
 from servers.neo4j.server import Neo4jServer
 from servers.proxy import Mode, TcpProxy
@@ -109,24 +121,7 @@ def network(name: str, mode: Mode) -> Callable[[Scene], Fault]:
 
 def password(scene: Scene) -> Fault:
     """The server's password changes, and changes back."""
-    from neo4j import GraphDatabase
-
-    assert scene.server.auth is not None
-    user, right = scene.server.auth
-    driver = GraphDatabase.driver(scene.server.uri, auth=scene.server.auth)
-    admin = driver.session(database="system")
-
-    def change(new: str) -> None:
-        admin.run("ALTER USER $user SET PASSWORD $new CHANGE NOT REQUIRED", user=user, new=new).consume()
-        scene.proxy.mode = "refuse"  # connections that are open stay logged in
-        scene.proxy.mode = "pass"
-
-    def change_back() -> None:
-        change(right)
-        admin.close()
-        driver.close()
-
-    return Fault("wrong password", lambda: change("another password"), change_back, "^graph: Store[AU]")
+    return wrong_password(scene.server, scene.proxy, scene.stand)
 
 
 def schema(scene: Scene) -> Fault:
