@@ -1,7 +1,7 @@
 """How a model is trained: method, sizes, rates, seeds; pure, knows no data, no model and no trainer.
 
-The defaults are those that worked on CPU and on small models (docs/training.md): TRL's own learning rate of 2e-5 teaches
-an adapter nothing, adapters on all linear layers learn more than on queries and values alone.
+The defaults are those that worked on CPU and on small models (docs/training.md): TRL's own learning rate of 2e-5
+teaches an adapter nothing, and adapters on all linear layers learn more than on queries and values alone.
 """
 
 from __future__ import annotations
@@ -83,21 +83,12 @@ class Recipe:
         """Refuse what nothing can be trained with."""
         _one_of("method", self.method, METHODS)
         _one_of("schedule", self.schedule, get_args(Schedule))
-        for name in ("rank", "virtual_tokens", "batch_size", "micro_batch", "evaluations"):
-            _whole(name, getattr(self, name), least=1)
-        for name in ("patience", "seed"):
-            _whole(name, getattr(self, name), least=0)
-        for name in ("max_steps", "max_length"):
-            if getattr(self, name) is not None:
-                _whole(name, getattr(self, name), least=1)
-        for name in ("alpha", "epochs", "max_grad_norm"):
-            _number(name, getattr(self, name), above=True)
-        for name in ("kl", "weight_decay"):
-            _number(name, getattr(self, name))
-        for name in ("dropout", "warmup", "replay"):
-            _number(name, getattr(self, name), below=1)
-        if self.learning_rate is not None:
-            _number("learning_rate", self.learning_rate, above=True)
+        for name, least in _WHOLE.items():
+            if not (name in _OPTIONAL and getattr(self, name) is None):
+                _whole(name, getattr(self, name), least)
+        for name, (above, below) in _NUMBERS.items():
+            if not (name in _OPTIONAL and getattr(self, name) is None):
+                _number(name, getattr(self, name), above, below)
         if not self.targets or not all(isinstance(each, str) and each for each in self.targets):
             raise ConfigurationError(f"recipe, targets: names of layers, not {self.targets!r:.60}")
         if self.batch_size % self.micro_batch and self.micro_batch < self.batch_size:
@@ -142,6 +133,31 @@ class Recipe:
             raise ConfigurationError(f"{place}: {error}") from error
 
 
+_WHOLE = {
+    "rank": 1,
+    "virtual_tokens": 1,
+    "batch_size": 1,
+    "micro_batch": 1,
+    "evaluations": 1,
+    "max_steps": 1,
+    "max_length": 1,
+    "patience": 0,
+    "seed": 0,
+}
+_NUMBERS = {  # whether 0 is too little, and what is too much
+    "alpha": (True, math.inf),
+    "epochs": (True, math.inf),
+    "max_grad_norm": (True, math.inf),
+    "learning_rate": (True, math.inf),
+    "kl": (False, math.inf),
+    "weight_decay": (False, math.inf),
+    "dropout": (False, 1.0),
+    "warmup": (False, 1.0),
+    "replay": (False, 1.0),
+}
+_OPTIONAL = {"max_steps", "max_length", "learning_rate"}
+
+
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ConfigurationError(f"recipe, {name}: no {value!r:.40}; there are {', '.join(known)}")
@@ -152,8 +168,8 @@ def _whole(name: str, value: object, least: int) -> None:
         raise ConfigurationError(f"recipe, {name}: a whole number of at least {least}, not {value!r:.40}")
 
 
-def _number(name: str, value: object, *, above: bool = False, below: float = math.inf) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or not (0 < value if above else 0 <= value) or not value < below:  # type: ignore[operator]
-        limits = f"{'above 0' if above else 'of 0 or more'}" + (f" and below {below:g}" if below < math.inf else "")
+def _number(name: str, value: object, above: bool, below: float) -> None:
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not (math.isfinite(number) and (number > 0 if above else number >= 0) and number < below):
+        limits = ("above 0" if above else "of 0 or more") + (f" and below {below:g}" if below < math.inf else "")
         raise ConfigurationError(f"recipe, {name}: a number {limits}, not {value!r:.40}")
