@@ -32,6 +32,7 @@ HybridMemoryError
 │   ├── EngineClosedError                     the engine was used after close()
 │   ├── CancelledGenerationError              somebody cancelled the request
 │   └── RemoteModelError                      a model server refused, or failed the conformance probe
+├── TrainingError                             a training run failed: the loss, the memory, a checkpoint
 ├── BudgetError                               a call was not made because its budget could not allow it
 │   └── BudgetExceededError                   it could have exceeded a limit
 └── NotInSourcesError                         the sources do not answer (only under ``no_answer="raise"``)
@@ -332,6 +333,10 @@ class CancelledGenerationError(GenerationError):
 
 class RemoteModelError(GenerationError):
     """A model server refused a request of ours, or failed the conformance probe."""
+
+
+class TrainingError(HybridMemoryError):
+    """A training run failed; what was trained so far stays, and the same call goes on from it."""
 
 
 class BudgetError(HybridMemoryError):

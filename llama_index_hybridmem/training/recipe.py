@@ -17,6 +17,7 @@ from llama_index_hybridmem.errors import ConfigurationError
 
 Method = Literal["lora", "qlora", "full", "prompt"]
 Schedule = Literal["linear", "cosine", "constant"]
+Precision = Literal["auto", "bf16", "fp32"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 LEARNING_RATES: Mapping[Method, float] = {"lora": 4e-4, "qlora": 4e-4, "full": 4e-5, "prompt": 1e-2}
@@ -50,6 +51,7 @@ class Recipe:
         kl: weight of the KL divergence from the base on the completion's tokens (arXiv 2512.22337); 0 for none.
         evaluations: how often in an epoch the loss on the dev rows is measured.
         patience: evaluations without a better dev loss after which training stops; 0: never.
+        precision: of the products, beside weights in fp32: ``bf16``, ``fp32``, or ``auto``: bf16 where it is native.
         seed: of everything that is drawn; 0 or more.
 
     Raises:
@@ -77,12 +79,14 @@ class Recipe:
     kl: float = 0.0
     evaluations: int = 4
     patience: int = 3
+    precision: Precision = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what nothing can be trained with."""
         _one_of("method", self.method, METHODS)
         _one_of("schedule", self.schedule, get_args(Schedule))
+        _one_of("precision", self.precision, get_args(Precision))
         for name, least in _WHOLE.items():
             if not (name in _OPTIONAL and getattr(self, name) is None):
                 _whole(name, getattr(self, name), least)

@@ -1,0 +1,149 @@
+"""Opens a base model for training and measures what trains it; knows no data and no trainer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.extras import require
+from llama_index_hybridmem.llms.smollm2 import NAME as SMOLLM2
+from llama_index_hybridmem.llms.smollm2 import model_folder
+from llama_index_hybridmem.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+PACKAGED = "smollm2"
+"""Names the small model that comes as a package (`llms.smollm2`)."""
+
+_RATE_SIZE, _RATE_TRIES = 1024, 5
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model in memory.
+
+    Attributes:
+        name: as a lineage and an adapter's configuration name it.
+        model: of transformers.
+        tokenizer: its own.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+
+
+def locate(base: Path | str) -> tuple[str, str]:
+    """Give a base's name and where transformers finds it.
+
+    Args:
+        base: ``smollm2``, a model's folder, or a name on a hub of models.
+    """
+    if str(base) == PACKAGED:
+        return SMOLLM2, str(model_folder())
+    folder = Path(base)
+    return (folder.resolve().name, str(folder.resolve())) if folder.is_dir() else (str(base), str(base))
+
+
+def open_base(base: Path | str, recipe: Recipe, *, empty: bool = False) -> Base:
+    """Load a model and its tokenizer.
+
+    Args:
+        base: see `locate`.
+        recipe: of its method ``qlora`` the weights are loaded in four bits.
+        empty: its shape alone, without weights; nothing can be computed with it.
+
+    Raises:
+        ConfigurationError: there is no such model, or it has no chat template.
+        MissingExtraError: transformers, or bitsandbytes for ``qlora``, is not installed.
+    """
+    require("training", "lora", "torch", "transformers", "peft", "accelerate")
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    name, place = locate(base)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        if empty:
+            with torch.device("meta"):
+                model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place))  # type: ignore[no-untyped-call]
+        else:
+            model = AutoModelForCausalLM.from_pretrained(place, **_loading(recipe))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"no base model {str(base)!r}: {error}") from error
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigurationError(f"{name} has no chat template: name an instruction-tuned model, or give it a template")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return Base(name, model, tokenizer)
+
+
+def _loading(recipe: Recipe) -> Mapping[str, Any]:
+    import torch
+
+    if recipe.method != "qlora":
+        return {"dtype": torch.float32}
+    require("the method 'qlora'", "quantized", "bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    compute = torch.bfloat16 if precision(recipe) == "bf16" else torch.float32
+    return {
+        "dtype": compute,
+        "quantization_config": BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+        ),
+    }
+
+
+def precision(recipe: Recipe) -> str:
+    """Resolve ``auto``: bf16 on a GPU or a processor that computes with it, else fp32."""
+    import torch
+
+    if recipe.precision != "auto":
+        return recipe.precision
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if native or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)() else "fp32"
+
+
+def adapter_config(recipe: Recipe) -> PeftConfig | None:
+    """Give PEFT's configuration of a method; None for ``full``."""
+    from peft import LoraConfig, PromptTuningConfig, TaskType
+
+    if recipe.method == "full":
+        return None
+    if recipe.method == "prompt":
+        return PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=recipe.virtual_tokens)
+    targets = recipe.targets[0] if recipe.targets == ("all-linear",) else list(recipe.targets)
+    return LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,  # type: ignore[arg-type]  # PEFT computes with any number
+        use_rslora=recipe.rslora,
+        lora_dropout=recipe.dropout,
+        target_modules=targets,
+    )
+
+
+def flops_per_s() -> float:
+    """Measure how fast this process multiplies matrices, in bf16 or fp32 as training would: a tenth of a second."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = torch.bfloat16 if precision(Recipe()) == "bf16" else torch.float32
+    left, right = (torch.ones(_RATE_SIZE, _RATE_SIZE, device=device, dtype=kind) for _ in range(2))
+    best = 0.0
+    for _ in range(_RATE_TRIES):
+        begun = time.perf_counter()
+        (left @ right).sum().item()  # waits for the device
+        best = max(best, 2 * _RATE_SIZE**3 / (time.perf_counter() - begun))
+    return best
