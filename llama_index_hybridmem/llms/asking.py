@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt as generic_messages_to_prompt
 from llama_index.core.base.llms.types import ChatMessage
@@ -25,20 +25,25 @@ from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry, Adapte
 from llama_index_hybridmem.llms.adapters.version import AdapterVersion
 from llama_index_hybridmem.llms.call_options import options_of
 from llama_index_hybridmem.llms.choosing import ChoosingLLM
+from llama_index_hybridmem.llms.copy_paths import Unit
+from llama_index_hybridmem.llms.copy_text import sources_in
+from llama_index_hybridmem.llms.copying import ABSTAIN, CopyConstraint
 from llama_index_hybridmem.llms.loading import Base
-from llama_index_hybridmem.llms.prompting import Overflow, continued, fitted, in_template, with_system
+from llama_index_hybridmem.llms.prompting import Overflow, continued, fitted, in_template, last_said, with_system
 from llama_index_hybridmem.llms.rendering import encode, render
 from llama_index_hybridmem.llms.responses import Responses
 from llama_index_hybridmem.llms.sending import Asked
 from llama_index_hybridmem.llms.serving.engine import Engine, engine_of
 from llama_index_hybridmem.llms.serving.options import EngineOptions
-from llama_index_hybridmem.llms.serving.request import Request
+from llama_index_hybridmem.llms.serving.request import Options, Request
+from llama_index_hybridmem.llms.serving.running import end_ids
 from llama_index_hybridmem.llms.tenancy import open_to_all, own_adapters
 from llama_index_hybridmem.llms.tool_messages import offered
 
 Prompt: TypeAlias = str | Sequence[ChatMessage]
 
 _SAMPLING = ("max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed", "stop", "stop_ids")
+_COPYING = ("copy_from", "copy_also", "copy_unit")
 _ENGINE = [option.name for option in fields(EngineOptions)]
 
 
@@ -63,6 +68,9 @@ class AskingLLM(ChoosingLLM):
     seed: int | None = Field(default=None, description="Of the draws; None takes another one each time.")
     stop: list[str] = Field(default_factory=list, description="Texts that end an answer.")
     stop_ids: list[int] = Field(default_factory=list, description="Further tokens that end an answer.")
+    copy_from: Literal["off", "prompt"] = Field(default="off", description="Copy answers from what the prompt shows.")
+    copy_also: list[str] = Field(default_factory=lambda: [ABSTAIN], description="Texts written instead of a copy.")
+    copy_unit: Unit = Field(default="span", description="What is copied: one stretch, or words in any order.")
     context_window: int | None = Field(default=None, gt=1, description="Tokens of prompt and answer together.")
     is_chat_model: bool | None = Field(default=None, description="Whether there is a chat template; None looks.")
     is_function_calling_model: bool | None = Field(default=None, description="Whether it shows tools; None looks.")
@@ -92,6 +100,15 @@ class AskingLLM(ChoosingLLM):
         """What the base is called, whichever adapter answers."""
         return self._name
 
+    def answering(self) -> AdapterVersion | None:
+        """The adapter that answers here, where a call names none; None for the base.
+
+        Raises:
+            UnknownAdapterError: there is none of that name, and that is an error.
+            AdapterRefusedError: its files failed a check, and that is an error.
+        """
+        return self._found(self._chosen(None))[0]
+
     @property
     def _name(self) -> str:
         return self.model_name or self._base.name
@@ -115,15 +132,35 @@ class AskingLLM(ChoosingLLM):
         system = call.pop("system_prompt", None)
         reference = self._chosen(call.pop("adapter", None))
         version, fallback = self._found(reference)
-        own = {name: getattr(self, name) for name in _SAMPLING}
+        own = {name: getattr(self, name) for name in (*_SAMPLING, *_COPYING)}
         options = options_of(call, version.defaults if version else {}, own)
         ids = self._ids(prompt, verbatim, version, system, tools)
+        if options.copy_from != "off":
+            options = self._copying(options, prompt, tools)
         engine = self.engine()
         starts = len(ids) > 0 and ids[0] == engine.tokenizer.bos_token_id
         ids = fitted(ids, options.max_new_tokens, self._window(), self.overflow, kept=int(starts))
         request = Request(tuple(ids), options, version, self.on_missing_adapter, fallback, stream)
         names = [tool["function"]["name"] for tool in tools]
         return Asked(engine, request, Responses(request, self._name, reference, engine.tokenizer, names))
+
+    def _copying(self, options: Options, prompt: Prompt, tools: Sequence[Any]) -> Options:
+        """Options with the processor that lets nothing be written but what `copy_from` holds."""
+        if tools:
+            raise ConfigurationError('a call of a tool cannot be copied: give copy_from="off" where tools are on offer')
+        loaded = self._base.loaded()
+        sources, marks = list(options.copy_from), len(options.copy_from)
+        if options.copy_from == "prompt":
+            sources, marks = sources_in(last_said(prompt))
+        constraint = CopyConstraint(
+            loaded.tokenizer,
+            sources,
+            also=options.copy_also,
+            unit=options.copy_unit,
+            marks=marks,
+            ends=(end_ids(loaded.model, loaded.tokenizer) | options.stop_ids) or None,
+        )
+        return replace(options, processors=(*options.processors, constraint))
 
     def _chosen(self, asked: str | None) -> str | None:
         """The adapter that answers here: the call's, this view's, or the tenant's."""

@@ -45,6 +45,10 @@ def options_of(call: Mapping[str, Any], *defaults: Mapping[str, Any]) -> Options
     chosen.setdefault("seed", random.SystemRandom().randrange(_SEEDS))
     for name in ("stop", "stop_ids", "processors"):
         chosen[name] = _listed(chosen.get(name, ()))
+    if "copy_also" in chosen:
+        chosen["copy_also"] = _listed(chosen["copy_also"])
+    if isinstance(chosen.get("copy_from"), list):
+        chosen["copy_from"] = tuple(chosen["copy_from"])
     _check(chosen)
     return Options(**{**chosen, "stop_ids": frozenset(chosen["stop_ids"])})
 
@@ -81,6 +85,10 @@ def _listed(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
 
 
+def _are_sources(given: str | tuple[Any, ...]) -> bool:
+    return given in ("prompt", "off") if isinstance(given, str) else all(isinstance(text, str) for text in given)
+
+
 _ALLOWED: Mapping[str, tuple[type | UnionType, Callable[[Any], bool], str]] = {
     "max_new_tokens": (int, lambda value: value >= 1, "a whole number, 1 or more"),
     "temperature": (int | float, lambda value: 0 <= value < inf, "a number, 0 or more"),
@@ -91,6 +99,13 @@ _ALLOWED: Mapping[str, tuple[type | UnionType, Callable[[Any], bool], str]] = {
     "top_logprobs": (int, lambda value: 0 <= value <= 20, "a whole number, 0 to 20"),
     "stop": (tuple, lambda texts: all(isinstance(text, str) and text for text in texts), "texts that are not empty"),
     "stop_ids": (tuple, lambda ids: all(type(each) is int for each in ids), "token ids"),
+    "copy_from": (str | tuple, _are_sources, 'texts, "prompt" or "off"'),
+    "copy_also": (
+        tuple,
+        lambda texts: all(isinstance(text, str) and text for text in texts),
+        "texts that are not empty",
+    ),
+    "copy_unit": (str, lambda value: value in ("span", "word"), '"span" or "word"'),
     "processors": (tuple, lambda each: all(map(callable, each)), "functions of ids and logits"),
 }
 

@@ -45,7 +45,8 @@ class LoraHuggingFaceLLM(AskingLLM):
 
     Greedy by default, so that the same prompt gives the same answer. Keyword arguments of a call: ``adapter``, and
     `max_new_tokens` (or ``max_tokens``), `temperature`, `top_p`, `top_k`, `repetition_penalty`, `seed`, `stop`,
-    `stop_ids`, ``top_logprobs``, ``logits_processor``, `system_prompt`; any other is refused. ``response.raw`` is
+    `stop_ids`, ``top_logprobs``, ``logits_processor``, `system_prompt`, `copy_from` (texts that the answer is copied
+    from, or "prompt"), `copy_also`, `copy_unit` (`copying.CopyConstraint`); any other is refused. ``response.raw`` is
     JSON-safe: usage, finish reason, model, adapter and version, mean and least log-probability, top-2 margins, seed.
 
     Args:
@@ -64,6 +65,10 @@ class LoraHuggingFaceLLM(AskingLLM):
         is_chat_model: whether there is a chat template; None looks, which loads the model. Where it is False,
             `complete` has its text continued, in no user's message.
         is_function_calling_model: whether the template shows tools; None looks, which loads the model.
+        copy_from: "prompt" has every answer copied from the sources that the prompt shows (`copy_text.sources_in`);
+            "off" (default) leaves it free.
+        copy_also: texts that may be written instead ("Not in the sources.").
+        copy_unit: "span" for one stretch of a source (default), "word" for words of the sources in any order.
         slots: adapters in memory at a time (8), as the further ones a setting of `EngineOptions`; one model has one
             engine, whose settings the first to use it makes.
 

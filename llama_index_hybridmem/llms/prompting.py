@@ -59,6 +59,13 @@ def in_template(messages: Sequence[ChatMessage], template: str | None) -> list[C
     return [*messages[:last], ChatMessage(role=MessageRole.USER, content=text), *messages[last + 1 :]]
 
 
+def last_said(prompt: str | Sequence[ChatMessage]) -> str:
+    """A text as it is, or the last text of a chat's user; "" where it has none."""
+    if isinstance(prompt, str):
+        return prompt
+    return next((each.content or "" for each in reversed(prompt) if each.role is MessageRole.USER), "")
+
+
 def fitted(ids: list[int], new_tokens: int, window: int, overflow: Overflow, kept: int = 0) -> list[int]:
     """Token ids that leave room for the answer.
 

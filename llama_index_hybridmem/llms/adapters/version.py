@@ -200,13 +200,18 @@ def _default(option: str, value: Any) -> Any:
     kind = _DEFAULTS.get(option)
     if kind is None:
         raise ConfigurationError(f"no option {option!r} to set a default of; there are: {', '.join(sorted(_DEFAULTS))}")
-    if kind is tuple:
+    if option in _CHOICES:
+        if value in _CHOICES[option]:
+            return value
+    elif kind is tuple:
         texts = [value] if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else []
         if texts and all(isinstance(text, str) and text for text in texts):
             return texts
     elif type(value) in ({int, float} if kind is float else {kind}) and math.isfinite(value):
         return value
-    raise ConfigurationError(f"the default {option}={value!r} should be {_WORDS[kind]}")
+    words = " or ".join(_CHOICES[option]) if option in _CHOICES else _WORDS[kind]
+    raise ConfigurationError(f"the default {option}={value!r} should be {words}")
 
 
+_CHOICES = {"copy_from": ("prompt", "off"), "copy_unit": ("span", "word")}
 _WORDS = {int: "a whole number", float: "a number", tuple: "a text, or a list of texts"}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", ChatResponse, CompletionResponse)
 
 _LOGPROBS = {"logprobs", "top_logprobs"}
+_COPYING = {"copy_from", "copy_also", "copy_unit"}
 _RENAMED = {"max_new_tokens": "max_tokens", "max_completion_tokens": "max_tokens", "stop_ids": "stop_token_ids"}
 # What the servers understand and the OpenAI client does not: goes into the body as it is.
 _IN_BODY = set(
@@ -66,7 +67,11 @@ def request_options(layers: Sequence[Mapping[str, Any]], chat: bool) -> dict[str
         layers: options by what they beat: a later layer beats an earlier one, and what is None in it does not count.
             In the words of OpenAI's API or of `LoraHuggingFaceLLM`.
         chat: whether it goes to ``/chat/completions``.
+
+    Raises:
+        ConfigurationError: the answer is to be copied from texts, which no server does.
     """
+    _refuse_copying(layers)
     merged: dict[str, Any] = {}
     body: dict[str, Any] = {}
     for layer in layers:
@@ -74,9 +79,18 @@ def request_options(layers: Sequence[Mapping[str, Any]], chat: bool) -> dict[str
         for key, value in layer.items():
             if value is not None and key != "extra_body":
                 merged[_RENAMED.get(key, key)] = _plain(value)
-    options = {key: value for key, value in merged.items() if key not in _IN_BODY | _LOGPROBS}
+    options = {key: value for key, value in merged.items() if key not in _IN_BODY | _LOGPROBS | _COPYING}
     body |= {key: value for key, value in merged.items() if key in _IN_BODY}
     return options | _logprob_options(merged, chat) | ({"extra_body": body} if body else {})
+
+
+def _refuse_copying(layers: Sequence[Mapping[str, Any]]) -> None:
+    asked = [layer["copy_from"] for layer in layers if layer.get("copy_from") is not None]
+    if asked and asked[-1] != "off":
+        raise ConfigurationError(
+            "copy_from masks the logits of every token, which a model server does not let us do: use "
+            'LoraHuggingFaceLLM, or give copy_from="off" and look at the answer with check_citations'
+        )
 
 
 def composed(

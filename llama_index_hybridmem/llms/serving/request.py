@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llama_index_hybridmem.bells import Bell
 from llama_index_hybridmem.errors import CancelledGenerationError
@@ -40,6 +40,9 @@ class Options:
         stop: texts that end the answer, and are not part of it.
         stop_ids: tokens that end it, beside the model's own end tokens.
         top_logprobs: likeliest tokens whose log-probabilities are kept for each step, beside the chosen one's.
+        copy_from: texts that the answer must be copied from, "prompt" for what the prompt shows, "off" for freedom.
+        copy_also: whole texts that may be written instead of a copy.
+        copy_unit: "span" for one stretch of one text, "word" for words of the texts in any order.
         processors: change the logits before anything else does.
     """
 
@@ -52,6 +55,9 @@ class Options:
     stop: tuple[str, ...] = ()
     stop_ids: frozenset[int] = frozenset()
     top_logprobs: int = 0
+    copy_from: str | tuple[str, ...] = "off"
+    copy_also: tuple[str, ...] = ("Not in the sources.",)
+    copy_unit: Literal["span", "word"] = "span"
     processors: tuple[Processor, ...] = ()
 
 

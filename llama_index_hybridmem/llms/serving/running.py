@@ -55,7 +55,7 @@ class Running:
         self._options = options
         self._forward = Forward(model)
         self._prefixes = PrefixStore(options.prefix_tokens if self._forward.reusable else 0)
-        self._ends = _end_ids(model, tokenizer)
+        self._ends = end_ids(model, tokenizer)
         self._batch = self._empty()
         self._leased: dict[int, Resident] = {}  # by id of the row
         self._alone: deque[Row] = deque()  # rows of a failed batch: they go on one by one
@@ -248,7 +248,7 @@ def _seat(request: Request) -> Seat:
     return Seat(request.lane, request.weights, request.room)
 
 
-def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     """Ids that end an answer: a chat model's generation config often names more than its tokenizer does."""
     settings = getattr(model, "generation_config", None)
     named = [getattr(settings, "eos_token_id", None), tokenizer.eos_token_id]
