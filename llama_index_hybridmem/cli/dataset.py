@@ -39,8 +39,8 @@ def export(
     questions: Annotated[
         str,
         typer.Option(
-            metavar="FILE|sample|traces:FILE|generate",
-            help="Yours as .jsonl or .csv, those of the sample documents, or from where.",
+            metavar="FILE|sample|generated|traces:FILE|generate",
+            help="Yours as .jsonl or .csv, of the sample documents the 47 written or the 1,600 generated, or from where.",
         ),
     ],
     store: Annotated[
@@ -197,9 +197,10 @@ def _collected(
 
 def _asked(questions: str) -> list[Asked]:
     from ..export.asking import read_asked
-    from ..sample import questions_path
+    from ..sample import generated_path, questions_path
 
-    return read_asked(questions_path() if questions == "sample" else questions)
+    shipped = {"sample": questions_path, "generated": generated_path}
+    return read_asked(shipped[questions]() if questions in shipped else questions)
 
 
 def _model(llm: str | None) -> LLM:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["documents_folder", "facts_path", "questions_path"]
+__all__ = ["documents_folder", "facts_path", "generated_path", "questions_path"]
 
 _HERE = Path(__file__).resolve().parent
 
@@ -30,3 +30,13 @@ def questions_path() -> Path:
 def facts_path() -> Path:
     """Return the CSV of all facts: entity, attribute, value, unit (may be empty) and document (its file stem)."""
     return _HERE / "facts.csv"
+
+
+def generated_path() -> Path:
+    """Return the JSON lines of questions made from the facts, as `python -m llama_index_hybridmem.sample.asking` does.
+
+    Each has what those of `questions_path` have (kinds single, comparison, two_hop, unanswerable), and answerable,
+    quotes (verbatim), domain, phrasing (its id), split (train, dev or test, by document) and, where nothing answers,
+    twin_of (the id of the question that it resembles).
+    """
+    return _HERE / "generated.jsonl"
