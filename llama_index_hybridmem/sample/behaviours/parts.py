@@ -32,7 +32,7 @@ class Template:
 
 
 def dealt(items: Sequence[Kind], part: Part) -> Sequence[Kind]:
-    """Give a part its share of a list: the last quarter (rounded up) is test, the eighth before it dev.
+    """Give a part its share of a list: the last quarter (rounded up) is test, the sixth before it dev.
 
     Args:
         items: at least three, so that every part gets one.
@@ -42,7 +42,7 @@ def dealt(items: Sequence[Kind], part: Part) -> Sequence[Kind]:
         ConfigurationError: there is no such part, or nothing is left for one.
     """
     test = len(items) - -(-len(items) // 4)
-    dev = test - max(1, len(items) // 8)
+    dev = test - max(1, len(items) // 6)
     if part not in PARTS or dev < 1:
         raise ConfigurationError(f"part {part!r} of {len(items)} texts: take one of {', '.join(PARTS)}, and 3 texts")
     return {"train": items[:dev], "dev": items[dev:test], "test": items[test:]}[part]

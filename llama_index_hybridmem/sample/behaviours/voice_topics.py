@@ -1,0 +1,414 @@
+"""What the shop's voices speak about: invented rules, each in a neutral wording and in three voices; pure.
+
+Places: ``n`` and ``m`` (numbers), ``product``, ``town``. The last topics and leads are held out for dev and test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A subject that customers ask about.
+
+    Attributes:
+        questions: ways to ask.
+        facts: each as the source has it, then as Harbor, Spark and Ledger say it.
+        unknown: what the source leaves open, as the end of "The source does not say ...".
+        step: what the customer can do, as an order.
+    """
+
+    questions: tuple[str, ...]
+    facts: tuple[tuple[str, str, str, str], ...]
+    unknown: str
+    step: str
+
+
+TOPICS = (
+    Topic(
+        ("How long do I have to send something back?", "What are your terms for returns?", "Can I return an order?"),
+        (
+            (
+                "Returns: within {n} days of delivery, seal unbroken.",
+                "You have {n} days from delivery. The seal must be unbroken.",
+                "You've got {n} days to change your mind, as long as the seal is whole, and we're fine with that.",
+                "Goods may be returned within {n} days of delivery, provided that the seal is unbroken.",
+            ),
+            (
+                "Refund: {m} days after receipt.",
+                "The refund takes {m} days once the goods are here.",
+                "We'll have your money back to you {m} days after the parcel reaches us.",
+                "The refund is made {m} days after receipt of the goods.",
+            ),
+        ),
+        "who pays the postage",
+        "put the order slip on top and hand in the parcel",
+    ),
+    Topic(
+        ("What does the warranty cover?", "How long is the guarantee?", "What if my product fails?"),
+        (
+            (
+                "Warranty: {n} months on {product}.",
+                "The warranty on the {product} is {n} months.",
+                "We stand behind your {product} for {n} months.",
+                "The warranty period for the {product} is {n} months.",
+            ),
+            (
+                "Swap within {m} days, no repair.",
+                "A faulty part is swapped within {m} days. It is not repaired.",
+                "If it lets you down, we won't tinker with it, we'll swap it within {m} days.",
+                "A faulty part is replaced within {m} days; repairs are not carried out.",
+            ),
+        ),
+        "whether the files are saved",
+        "note the serial number and open a case",
+    ),
+    Topic(
+        ("When does my parcel leave?", "How fast do you ship?", "How long does delivery take?"),
+        (
+            (
+                "Dispatch within {n} hours.",
+                "Parcels leave within {n} hours.",
+                "We'll have your parcel out of the door within {n} hours.",
+                "Orders are dispatched within {n} hours.",
+            ),
+            (
+                "Delivery to {town}: {m} days.",
+                "The way to {town} takes {m} days.",
+                "Our courier then needs {m} days to get to you in {town}.",
+                "Carriage to {town} requires {m} days.",
+            ),
+        ),
+        "what happens on holidays",
+        "watch for the mail with the tracking link",
+    ),
+    Topic(
+        ("Can I pick up my order?", "Do you have a counter for pick-up?", "May I fetch the goods myself?"),
+        (
+            (
+                "Pick-up in {town}, open until {n} minutes past six.",
+                "You can pick it up in {town}. The counter closes {n} minutes past six.",
+                "We'd love to see you at our counter in {town}, it's open until {n} minutes past six.",
+                "Collection is possible at {town}; the counter closes {n} minutes past six.",
+            ),
+            (
+                "Goods are held for {m} days.",
+                "We hold the goods for {m} days.",
+                "We'll keep your things safe for {m} days.",
+                "Goods are held for {m} days.",
+            ),
+        ),
+        "whether there is a car park",
+        "bring the order number to the counter",
+    ),
+    Topic(
+        ("Is there a discount for schools?", "Do teachers pay less?", "What do schools get?"),
+        (
+            (
+                "Schools: {n} % off from {m} pieces.",
+                "Schools pay {n} % less. It takes {m} pieces.",
+                "We're taking {n} % off for schools that buy {m} pieces or more.",
+                "Schools are granted a reduction of {n} % for orders of {m} pieces or more.",
+            ),
+            (
+                "Proof: a letter with the school's stamp.",
+                "A letter with the school's stamp is needed.",
+                "All we'd like to see is a letter with the school's stamp.",
+                "A letter bearing the stamp of the school is required.",
+            ),
+        ),
+        "how long the offer holds",
+        "send us the stamped letter",
+    ),
+    Topic(
+        ("What does express shipping cost?", "Can you send it faster?", "Is there an express service?"),
+        (
+            (
+                "Express: {n} euros extra.",
+                "Express costs {n} euros more.",
+                "For {n} euros on top we'll put your parcel in the fast lane.",
+                "Express service is available at a surcharge of {n} euros.",
+            ),
+            (
+                "Arrives within {m} hours, not to islands.",
+                "It takes {m} hours. Islands are left out.",
+                "We'll be at your door within {m} hours, though we can't do islands yet.",
+                "Delivery is made within {m} hours; islands are excluded.",
+            ),
+        ),
+        "whether a signature is needed",
+        "tick Express in the basket",
+    ),
+    Topic(
+        ("Can I change my order?", "Is it too late to alter an order?", "How do I swap an item in my order?"),
+        (
+            (
+                "Changes: up to {n} minutes after ordering.",
+                "Orders can be changed for {n} minutes.",
+                "You've got {n} minutes to change things, and we don't mind at all.",
+                "An order may be amended up to {n} minutes after it is placed.",
+            ),
+            (
+                "After that: cancel for {m} euros.",
+                "After that you can cancel it for {m} euros.",
+                "After that we'll still cancel it for you, it's {m} euros then.",
+                "Thereafter, cancellation is possible at a charge of {m} euros.",
+            ),
+        ),
+        "how often an order can be changed",
+        "open the order page and choose Change",
+    ),
+    Topic(
+        ("How do I pay by invoice?", "Do you offer payment on account?", "May I pay later?"),
+        (
+            (
+                "Invoice: up to {n} euros.",
+                "You can pay by invoice up to {n} euros.",
+                "We're happy to send you a bill for anything up to {n} euros.",
+                "Payment by invoice is available for amounts of up to {n} euros.",
+            ),
+            (
+                "Due after {m} days.",
+                "It is due after {m} days.",
+                "Take your time, we won't expect the money for {m} days.",
+                "The invoice falls due after {m} days.",
+            ),
+        ),
+        "what a late payment costs",
+        "choose Invoice when you order",
+    ),
+    Topic(
+        ("Do you buy back old modules?", "What do you pay for used memory?", "Can I trade in an old kit?"),
+        (
+            (
+                "Trade-in: {n} euros for a {product}.",
+                "A used {product} brings {n} euros.",
+                "We'll give you {n} euros for your old {product}.",
+                "A used {product} is credited with {n} euros.",
+            ),
+            (
+                "Tested within {m} days; no cracked parts.",
+                "It is tested within {m} days. Cracked parts are refused.",
+                "We'll test it within {m} days, only cracked parts aren't for us.",
+                "The part is tested within {m} days; cracked parts are refused.",
+            ),
+        ),
+        "whether the box is needed",
+        "print the trade-in label",
+    ),
+    Topic(
+        ("How do you wipe returned drives?", "What happens to my files on a returned drive?", "Is my data erased?"),
+        (
+            (
+                "Returned drives are wiped within {n} hours.",
+                "Returned drives are wiped within {n} hours.",
+                "We'll wipe your drive within {n} hours of its arrival.",
+                "Returned drives are erased within {n} hours.",
+            ),
+            (
+                "Method: {m} passes, then a check.",
+                "It takes {m} passes and a check.",
+                "We go over it {m} times and then we check that nothing's left.",
+                "The procedure comprises {m} passes and a subsequent check.",
+            ),
+        ),
+        "who sees the report",
+        "ask for the report of the wipe",
+    ),
+    Topic(
+        ("Is there a newsletter discount?", "What do I get for the newsletter?", "Do subscribers save money?"),
+        (
+            (
+                "Newsletter: voucher of {n} euros.",
+                "Subscribers get a voucher of {n} euros.",
+                "Join our readers and we'll say hello with a voucher of {n} euros.",
+                "Subscribers receive a voucher of {n} euros.",
+            ),
+            (
+                "Valid {m} days, once per household.",
+                "It is good for {m} days. Each household gets one.",
+                "It's good for {m} days, and we've got one for each household.",
+                "The voucher is valid for {m} days and is limited to one for each household.",
+            ),
+        ),
+        "whether sale items count",
+        "enter your address on the newsletter page",
+    ),
+    Topic(
+        ("Can I book a repair of my computer?", "Do you install memory?", "Will you put the kit in for me?"),
+        (
+            (
+                "Installation in {town}: {n} euros.",
+                "Installation in {town} costs {n} euros.",
+                "Our people in {town} will fit it for {n} euros.",
+                "Installation is carried out at {town} for {n} euros.",
+            ),
+            (
+                "Time: {m} minutes, laptops excluded.",
+                "It takes {m} minutes. Laptops are not done.",
+                "We'll be done in {m} minutes, only laptops aren't our thing.",
+                "The work takes {m} minutes; laptops are excluded.",
+            ),
+        ),
+        "whether you can wait there",
+        "book an hour on the workshop page",
+    ),
+    Topic(
+        ("What if my parcel is lost?", "Who pays for a lost parcel?", "My parcel vanished, what now?"),
+        (
+            (
+                "A parcel counts as lost after {n} days.",
+                "A parcel counts as lost after {n} days.",
+                "If it's not there after {n} days, we'll call it lost and look after you.",
+                "A parcel is deemed lost after {n} days.",
+            ),
+            (
+                "Replacement within {m} days.",
+                "The replacement takes {m} days.",
+                "We'll get a new one to you within {m} days.",
+                "A replacement is supplied within {m} days.",
+            ),
+        ),
+        "what happens if both arrive",
+        "report the parcel on the order page",
+    ),
+    Topic(
+        ("Do you have student prices?", "What do students pay?", "Is there something off for students?"),
+        (
+            (
+                "Students: {n} % off {product}.",
+                "Students pay {n} % less for the {product}.",
+                "We're knocking {n} % off the {product} for students.",
+                "Students are granted {n} % off the {product}.",
+            ),
+            (
+                "Limit: {m} pieces a year.",
+                "The limit is {m} pieces a year.",
+                "You can do that for {m} pieces a year, we won't ask why.",
+                "The reduction is limited to {m} pieces a year.",
+            ),
+        ),
+        "which schools count",
+        "upload your student card",
+    ),
+    Topic(
+        ("How are parcels insured?", "Is my delivery insured?", "What is covered on the way?"),
+        (
+            (
+                "Insured up to {n} euros.",
+                "Parcels are insured up to {n} euros.",
+                "Relax, we've insured your parcel up to {n} euros.",
+                "Parcels are insured up to an amount of {n} euros.",
+            ),
+            (
+                "Damage to be reported within {m} hours.",
+                "Damage must be reported within {m} hours.",
+                "Just tell us about damage within {m} hours and we'll sort it out.",
+                "Damage is to be reported within {m} hours.",
+            ),
+        ),
+        "whether water damage counts",
+        "take a photo of the box before you open it",
+    ),
+    Topic(
+        ("May I reserve a product?", "Can you put something aside for me?", "How long will you hold an item?"),
+        (
+            (
+                "Reservation of {product}: {n} hours.",
+                "The {product} can be reserved for {n} hours.",
+                "We'll put the {product} aside for you for {n} hours.",
+                "The {product} may be reserved for {n} hours.",
+            ),
+            (
+                "Deposit: {m} euros.",
+                "There is a deposit of {m} euros.",
+                "All we'd ask for is a deposit of {m} euros.",
+                "A deposit of {m} euros is payable.",
+            ),
+        ),
+        "whether it can be made longer",
+        "press Reserve on the product page",
+    ),
+    Topic(
+        ("How do reward points work?", "What are my points worth?", "Can I collect points?"),
+        (
+            (
+                "Points: one for every {n} euros spent.",
+                "You get one point for every {n} euros.",
+                "We'll add a point for every {n} euros that you spend with us.",
+                "One point is credited for every {n} euros spent.",
+            ),
+            (
+                "They lapse after {m} months.",
+                "Points lapse after {m} months.",
+                "Don't sit on them, we clear them after {m} months.",
+                "Points lapse after {m} months.",
+            ),
+        ),
+        "whether points can be given away",
+        "look up your points on the profile page",
+    ),
+    Topic(
+        ("Can you test my memory?", "Do you check modules for errors?", "Is there a test service?"),
+        (
+            (
+                "Test in {town}: {n} euros a module.",
+                "A test in {town} costs {n} euros a module.",
+                "Our bench in {town} will check each module for {n} euros.",
+                "Modules are tested at {town} for {n} euros each.",
+            ),
+            (
+                "Result after {m} hours, by mail.",
+                "The result comes by mail after {m} hours.",
+                "We'll mail you the verdict {m} hours later.",
+                "The result is sent by mail after {m} hours.",
+            ),
+        ),
+        "which program is used",
+        "label each module with your name",
+    ),
+)
+LEADS = (
+    "{question}",
+    "Hello, {lower}",
+    "I am {name}. {question}",
+    "Quick one: {lower}",
+    "My colleague {name} wants to know: {lower}",
+    "{question} I could not find it.",
+    "I am new here. {question}",
+    "Just asking: {lower}",
+    "Hi there! {question}",
+    "{question} Best, {name}",
+    "I live in {town}. {question}",
+    "Before I order: {lower}",
+    "Somebody told me to ask you. {question}",
+    "{question} Thanks, {name}",
+    "A question from {town}: {lower}",
+    "Could you tell me this? {question}",
+)
+CHEERS = (
+    "Great that you ask!",
+    "Lovely question!",
+    "Hello and welcome!",
+    "We've got you!",
+    "Good news!",
+    "So glad you asked!",
+    "Happy to help!",
+    "That's an easy one!",
+    "Hi there, friend of the birds!",
+    "Yes, let's sort this out!",
+)
+LIMITS = (
+    "The source does not say {unknown}.",
+    "I do not know {unknown}.",
+    "I cannot tell {unknown}.",
+    "What I have does not say {unknown}.",
+)
+PREAMBLES = (
+    "In reply to your enquiry, the following applies:",
+    "With regard to your enquiry, the following terms are in force:",
+    "The following provisions apply:",
+    "Your enquiry is governed by the following terms:",
+    "The applicable terms are as follows:",
+)
