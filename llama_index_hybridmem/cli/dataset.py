@@ -40,7 +40,7 @@ def export(
         str,
         typer.Option(
             metavar="FILE|sample|generated|traces:FILE|generate",
-            help="Yours as .jsonl or .csv, of the sample documents the 47 written or the 1,600 generated, or from where.",
+            help="Yours as .jsonl or .csv, those of the sample documents (47 written, 1,600 generated), or from where.",
         ),
     ],
     store: Annotated[
