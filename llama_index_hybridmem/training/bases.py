@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.extras import require
+from llama_index_hybridmem.llms.adapters.files import open_adapter
 from llama_index_hybridmem.llms.smollm2 import NAME as SMOLLM2
 from llama_index_hybridmem.llms.smollm2 import model_folder
 from llama_index_hybridmem.training.recipe import Recipe
@@ -50,12 +51,13 @@ def locate(base: Path | str) -> tuple[str, str]:
     return (folder.resolve().name, str(folder.resolve())) if folder.is_dir() else (str(base), str(base))
 
 
-def open_base(base: Path | str, recipe: Recipe, *, empty: bool = False) -> Base:
+def open_base(base: Path | str, recipe: Recipe, *, start: Path | str | None = None, empty: bool = False) -> Base:
     """Load a model and its tokenizer.
 
     Args:
         base: see `locate`.
         recipe: of its method ``qlora`` the weights are loaded in four bits.
+        start: folder of an adapter that the model gets, to be trained further; ours or one that was checked.
         empty: its shape alone, without weights; nothing can be computed with it.
 
     Raises:
@@ -80,7 +82,21 @@ def open_base(base: Path | str, recipe: Recipe, *, empty: bool = False) -> Base:
         raise ConfigurationError(f"{name} has no chat template: name an instruction-tuned model, or give it a template")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if start is not None:
+        model = _further(model, Path(start), recipe)
     return Base(name, model, tokenizer)
+
+
+def _further(model: Any, start: Path, recipe: Recipe) -> Any:
+    from peft import PeftModel
+
+    if recipe.method not in ("lora", "qlora"):
+        raise ConfigurationError(f"an adapter is trained further with lora or qlora, not {recipe.method}")
+    open_adapter(start)  # refuses what is none, and pickles, before anything is loaded
+    try:
+        return PeftModel.from_pretrained(model, str(start), is_trainable=True)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ConfigurationError(f"{start} cannot be trained further on this base: {error}") from error
 
 
 def _loading(recipe: Recipe) -> Mapping[str, Any]:

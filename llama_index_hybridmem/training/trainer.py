@@ -6,11 +6,9 @@ not: checkpoints hold optimiser, schedule and random numbers, and one that was n
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import random
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,26 +16,22 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llama_index_hybridmem.disk import atomic_write_text, on_disk
 from llama_index_hybridmem.errors import ConfigurationError, TrainingError
 from llama_index_hybridmem.extras import require
 from llama_index_hybridmem.training.bases import Base, adapter_config, precision
+from llama_index_hybridmem.training.checkpoints import CHECKPOINTS, checkpoint, finish_checkpoint, whole_checkpoint
 from llama_index_hybridmem.training.example import Example
+from llama_index_hybridmem.training.loss import answer_trainer
 from llama_index_hybridmem.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """(steps done, of how many, the last losses): called after each step."""
-
-CHECKPOINTS, COMPLETE, STATE = "checkpoints", "complete", "trainer_state.json"
-WEIGHTS = ("adapter_config.json", "adapter_model.safetensors")
-_IGNORED = -100  # label of what is not learned, as in torch
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,7 @@ def fit(
         raise TrainingError(f"the loss became no finite number: lower the learning rate of {recipe.rate:g}")
     kept = kept_step(losses, trainer.state.global_step)
     return Fit(
-        folder / CHECKPOINTS / f"checkpoint-{kept}",
+        checkpoint(folder, kept),
         kept,
         trainer.state.global_step,
         trainer.state.max_steps,
@@ -162,8 +156,8 @@ def _randomness(seed: int) -> Iterator[None]:
             torch.set_flush_denormal(False)
 
 
-def _run(trainer: SFTTrainer, folder: Path) -> None:
-    start = _whole_checkpoint(folder)
+def _run(trainer: Any, folder: Path) -> None:
+    start = whole_checkpoint(folder)
     if start is not None:
         logger.info("going on from %s", start)
     try:
@@ -172,22 +166,11 @@ def _run(trainer: SFTTrainer, folder: Path) -> None:
         raise TrainingError(f"training stopped: {error}") from error
 
 
-def _whole_checkpoint(folder: Path) -> Path | None:
-    """The last checkpoint that was written to its end; what a kill left unfinished is removed."""
-    found = sorted(
-        (folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda each: int(each.name.rpartition("-")[2]), reverse=True
-    )
-    for each in found:
-        if (each / COMPLETE).exists():
-            return each
-        shutil.rmtree(each)
-    return None
-
-
 def _trainer(
     base: Base, train: Sequence[Example], dev: Sequence[Example], recipe: Recipe, folder: Path, told: Progress | None
-) -> SFTTrainer:
+) -> Any:
     import datasets
+    from peft import PeftModel
     from transformers import PrinterCallback
 
     rows = {name: [each.row() for each in part] for name, part in (("train", train), ("dev", dev))}
@@ -195,14 +178,14 @@ def _trainer(
     steps = min(recipe.max_steps or math.inf, math.ceil(recipe.epochs * per_epoch))
     every = max(1, min(per_epoch, int(steps)) // recipe.evaluations)
     with _without_bars():
-        trainer = _trainer_class()(
+        trainer = answer_trainer()(
             model=base.model,
             args=_arguments(recipe, folder, int(steps), every, bool(dev)),
             train_dataset=datasets.Dataset.from_list(rows["train"]),
             eval_dataset=datasets.Dataset.from_list(rows["dev"]) if dev else None,
             processing_class=base.tokenizer,
-            peft_config=adapter_config(recipe),
-            callbacks=[_watching(recipe, told)],
+            peft_config=None if isinstance(base.model, PeftModel) else adapter_config(recipe),
+            callbacks=[_watching(recipe, folder, told)],
             kl=recipe.kl,
         )
     trainer.remove_callback(PrinterCallback)
@@ -211,9 +194,10 @@ def _trainer(
 
 def _arguments(recipe: Recipe, folder: Path, steps: int, every: int, watched: bool) -> SFTConfig:
     import torch
-    from trl import SFTConfig
+    from trl.trainer.sft_config import SFTConfig
 
     on_gpu = torch.cuda.is_available()
+    checkpointing: Any = {_checkpointing(): on_gpu}  # on a CPU it costs a third more time, and memory is not scarce
     return SFTConfig(
         output_dir=str(folder / CHECKPOINTS),
         learning_rate=recipe.rate,
@@ -234,7 +218,7 @@ def _arguments(recipe: Recipe, folder: Path, steps: int, every: int, watched: bo
         logging_steps=1,
         bf16=precision(recipe) == "bf16",
         use_cpu=not on_gpu,
-        **{_checkpointing(): on_gpu},  # on a CPU it costs a third more time, and memory is not what is scarce
+        **checkpointing,
         seed=recipe.seed,
         data_seed=recipe.seed,
         report_to="none",
@@ -251,100 +235,45 @@ def _checkpointing() -> str:
     return "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
 
 
-def _trainer_class() -> Any:
-    """TRL's trainer, with the output layer computed where something is learned, and with the divergence from the base.
-
-    TRL computes logits of every token: on a model of 135M parameters half of a step's time on a CPU, for the few tokens
-    of an answer.
-    """
-    from trl import SFTTrainer
-
-    class AnswerTrainer(SFTTrainer):  # type: ignore[misc]  # TRL's classes are untyped
-        def __init__(self, *args: Any, kl: float = 0.0, **kwargs: Any) -> None:
-            self.kl = kl
-            super().__init__(*args, **kwargs)
-
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            if return_outputs or getattr(model, "active_peft_config", None).__class__.__name__ == "PromptTuningConfig":
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            loss = answer_loss(model, inputs, num_items_in_batch, self.kl if model.training else 0.0)
-            scale = self.accelerator.num_processes if num_items_in_batch is not None else 1
-            return loss * scale if self.args.average_tokens_across_devices else loss
-
-        def create_model_card(self, *args: Any, **kwargs: Any) -> None:  # the report says more
-            return None
-
-    return AnswerTrainer
-
-
-def answer_loss(model: Any, inputs: Mapping[str, Tensor], count: Any = None, kl: float = 0.0) -> Tensor:
-    """Mean negative log-likelihood of the learned tokens, and how far the model moved from its base on them.
-
-    Args:
-        model: of PEFT or transformers; its forward takes ``logits_to_keep``.
-        inputs: input_ids, attention_mask and labels, each (rows, tokens).
-        count: learned tokens of the whole step, over which the mean is taken; None: of these rows.
-        kl: weight of KL(model || base), in nats a token (arXiv 2512.22337); the model must be an adapter's.
-    """
-    import torch
-    import torch.nn.functional as functional
-
-    labels = functional.pad(inputs["labels"], (0, 1), value=_IGNORED)[:, 1:]
-    places = (labels != _IGNORED).any(0).nonzero()[:, 0]
-    learned = labels[:, places]
-    given = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"], "use_cache": False}
-    logits = model(**given, logits_to_keep=places).logits.float()
-    total = functional.cross_entropy(logits.flatten(0, 1), learned.flatten(), ignore_index=_IGNORED, reduction="sum")
-    if kl:
-        with torch.no_grad(), model.disable_adapter():
-            before = model(**given, logits_to_keep=places).logits.float().log_softmax(-1)
-        now = logits.log_softmax(-1)
-        apart = (now.exp() * (now - before)).sum(-1)
-        total = total + kl * (apart * (learned != _IGNORED)).sum()
-    items = (learned != _IGNORED).sum() if count is None else torch.as_tensor(count, device=total.device)
-    return total / items.clamp(min=1)
-
-
-def _watching(recipe: Recipe, told: Progress | None) -> TrainerCallback:
+def _watching(recipe: Recipe, folder: Path, told: Progress | None) -> TrainerCallback:
     """Tells the progress, marks whole checkpoints, keeps the best and the last, and ends what gets no better."""
     from transformers import TrainerCallback
 
-    class Watching(TrainerCallback):  # type: ignore[misc]
+    class Watching(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step >= state.max_steps:
-                control.should_evaluate = control.should_evaluate or args.eval_strategy != "no"
-                control.should_save = True
+            _end_with_a_checkpoint(args, state, control)
 
         def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            losses = _losses(state.log_history)
-            if told is not None and losses and state.is_world_process_zero:
-                last = {name: value for line in losses for name, value in line.items()}
-                told(state.global_step, state.max_steps, last)
+            _tell(state, told)
 
         def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            losses = _losses(state.log_history)
-            watched = [line["step"] for line in losses if "dev_loss" in line]
-            best = kept_step(losses, 0)
-            if recipe.patience and sum(step > best for step in watched) >= recipe.patience:
+            if is_over(_losses(state.log_history), recipe.patience):
                 control.should_training_stop = control.should_save = True
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
-                last, best = state.global_step, kept_step(_losses(state.log_history), state.global_step)
-                _finish_checkpoint(Path(args.output_dir), last, {last, best})
+                last = int(state.global_step)
+                finish_checkpoint(folder, last, {last, kept_step(_losses(state.log_history), last)})
 
     return Watching()
 
 
-def _finish_checkpoint(folder: Path, last: int, kept: set[int]) -> None:
-    """Mark a checkpoint as whole, then remove those that are needed no more."""
-    atomic_write_text(folder / f"checkpoint-{last}" / COMPLETE, "")
-    for each in folder.glob("checkpoint-*"):
-        if int(each.name.rpartition("-")[2]) not in kept:
-            (each / COMPLETE).unlink(missing_ok=True)
-            shutil.rmtree(each)
+def _end_with_a_checkpoint(args: Any, state: Any, control: Any) -> None:
+    if state.global_step >= state.max_steps:
+        control.should_evaluate = control.should_evaluate or args.eval_strategy != "no"
+        control.should_save = True
+
+
+def _tell(state: Any, told: Progress | None) -> None:
+    if told is not None and state.is_world_process_zero:
+        last = {name: value for line in _losses(state.log_history) for name, value in line.items()}
+        told(state.global_step, state.max_steps, last)
+
+
+def is_over(losses: Sequence[Mapping[str, float]], patience: int) -> bool:
+    """Tell whether the dev loss was measured so many times after its lowest; patience 0 never ends a run."""
+    best = kept_step(losses, 0)
+    return 0 < patience <= sum(line["step"] > best for line in losses if "dev_loss" in line)
 
 
 def _losses(history: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], ...]:
@@ -357,35 +286,6 @@ def _losses(history: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], .
         elif "eval_loss" in each:
             lines.append({**at, "dev_loss": each["eval_loss"]})
     return tuple(lines)
-
-
-def keep_adapter(fit: Fit, target: Path, base: str) -> None:
-    """Copy the kept checkpoint's adapter into a folder that appears whole.
-
-    Args:
-        fit: what was trained.
-        target: the folder; one that is there is replaced.
-        base: what the adapter shall call its base: where that lies on this machine is nobody's to learn.
-
-    Raises:
-        TrainingError: the checkpoint has none.
-        StoreError: it cannot be written.
-    """
-    unfinished = target.with_name(f".{target.name}.tmp")
-    with on_disk(target):
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        for name in WEIGHTS:
-            if not (fit.folder / name).is_file():
-                raise TrainingError(f"{fit.folder} has no {name}")
-            shutil.copy2(fit.folder / name, unfinished / name)
-        settings = json.loads((unfinished / WEIGHTS[0]).read_text("utf-8"))
-        settings["base_model_name_or_path"] = base
-        if isinstance(settings.get("target_modules"), list):  # PEFT writes a set, in another order each time
-            settings["target_modules"].sort()
-        atomic_write_text(unfinished / WEIGHTS[0], json.dumps(settings, indent=2, sort_keys=True) + "\n")
-        shutil.rmtree(target, ignore_errors=True)
-        unfinished.rename(target)
 
 
 @contextmanager
