@@ -11,7 +11,7 @@ from llama_index.core.llms import LLM, ChatMessage
 from llama_index_hybridmem.training.example import Example
 
 AT_ONCE = 16
-"""Prompts in flight: twice the rows that an engine computes together by default, so that a place is soon taken again."""
+"""Prompts in flight: twice the rows that an engine computes together, so that a free place is soon taken."""
 MAX_NEW_TOKENS = 32
 """Of an answer; base models run on, and what follows a short answer is not looked at."""
 
