@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -19,6 +19,7 @@ from .branches import Call, Outcome, arun, run
 from .breaker import Breaker
 from .errors import ConfigurationError, NotInSourcesError, told
 from .events import AbstainEvent, EvidenceEvent
+from .export.wording import Wording
 from .few_shot import Example, FewShot
 from .prompts import ABSTAINED, NOTHING_TO_SHOW, context, without_model
 from .query_record import QueryRecord
@@ -73,12 +74,14 @@ class Ask:
     Attributes:
         llm: the model; None where none is needed.
         template: the route's own prompt; None for the engine's.
+        wording: instead of a prompt, how a model was trained to be asked; None for a prompt.
         streaming: whether the answer comes as a stream.
         is_async: whether the stream is an async one.
     """
 
     llm: LLM | None
     template: BasePromptTemplate | None
+    wording: Wording | None
     streaming: bool
     is_async: bool = False
 
@@ -123,7 +126,7 @@ class Answerer:
         Raises:
             NotInSourcesError: the evidence does not answer, and the policy says "raise".
         """
-        self._lay_out(record, self.few_shot.pick(record.query))
+        self._lay_out(record, ask, [] if ask.wording else self.few_shot.pick(record.query))
         with record.timed("judge"):
             evidence = self._judged(record, run(self._judging(record)))
         step = self._grounded(record, ask, evidence)
@@ -131,7 +134,7 @@ class Answerer:
 
     async def afrom_nodes(self, record: QueryRecord, ask: Ask) -> RESPONSE_TYPE:
         """As `from_nodes`."""
-        self._lay_out(record, await self.few_shot.apick(record.query))
+        self._lay_out(record, ask, [] if ask.wording else await self.few_shot.apick(record.query))
         with record.timed("judge"):
             evidence = self._judged(record, await arun(self._judging(record)))
         step = self._grounded(record, ask, evidence)
@@ -152,14 +155,16 @@ class Answerer:
             return self._said(record, ask, NOTHING_TO_SHOW, "sources")
         return _Step(self.synthesis.from_question(record.asks(ask.llm), ask.template, ask.streaming), [], answer)
 
-    def _lay_out(self, record: QueryRecord, examples: list[Example]) -> None:
+    def _lay_out(self, record: QueryRecord, ask: Ask, examples: list[Example]) -> None:
         laid_out = context(
             record.nodes,
             numbered=self.policy.citations,
             examples=examples,
             separate=self.synthesis.separate,
         )
-        record.laid_out(laid_out, checks_citations=self.policy.citations)
+        if ask.wording is not None:  # its prompt has passages only: nothing else is evidence, or told of
+            laid_out = replace(laid_out, facts=(), texts=())
+        record.laid_out(laid_out, checks_citations=self.policy.citations, wording=ask.wording)
 
     def _grounded(self, record: QueryRecord, ask: Ask, evidence: Evidence) -> _Step | RESPONSE_TYPE:
         laid_out = record.context
@@ -169,6 +174,8 @@ class Answerer:
             if self.policy.no_answer == "abstain":
                 return self._said(record, ask, self.policy.abstain_message, "abstained")
             template, answer = self.synthesis.templates["open_qa_template"], "open"
+        if ask.wording is not None and ask.llm is not None:
+            return self._worded(record, ask, ask.llm, ask.wording)
         if ask.llm is None:
             shows_context = self.synthesis.mode == ResponseMode.CONTEXT_ONLY
             text = "\n\n".join(laid_out.texts) if shows_context else without_model(record.query.query_str, laid_out)
@@ -178,6 +185,12 @@ class Answerer:
         sections = [NodeWithScore(node=TextNode(text=text)) for text in laid_out.texts]
         nodes = record.nodes if self.synthesis.multimodal else sections
         return _Step(self.synthesis.from_context(record.asks(ask.llm), template, ask.streaming), nodes, answer)
+
+    def _worded(self, record: QueryRecord, ask: Ask, llm: LLM, wording: Wording) -> _Step | RESPONSE_TYPE:
+        """Ask as the model was trained, whatever the evidence: it has learned itself when to abstain."""
+        if not record.nodes:
+            return self._said(record, ask, wording.abstain[0], "abstained")
+        return _Step(self.synthesis.in_words(record.asks(llm), wording, ask.streaming), record.nodes, "generated")
 
     def _answerable(self, record: QueryRecord, evidence: Evidence) -> bool:
         """Tell the instrumentation what the evidence is worth, and raise where the policy says so."""

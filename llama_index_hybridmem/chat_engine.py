@@ -49,7 +49,7 @@ class HybridChatEngine(BaseChatEngine):
         llm: condenses follow-up questions; None: they are asked as they are.
         memory: LlamaIndex's chat history.
         condense_prompt: with {chat_history} and {question}.
-        system_prompt: stands in front of every prompt.
+        system_prompt: stands in front of every prompt; not of a wording's, which has its own.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class HybridChatEngine(BaseChatEngine):
             chat_history: what was said before, for the new one.
             condense_prompt: with {chat_history} and {question}.
             skip_condense: whether follow-up questions are asked as they are.
-            system_prompt: stands in front of every prompt.
+            system_prompt: stands in front of every prompt; not of a wording's, which has its own.
 
         Raises:
             NoLLMError: the engine needs a model and there is none.

@@ -19,7 +19,9 @@ from pydantic import BaseModel
 
 from .answering import Answerer, AnswerPolicy, NoAnswer
 from .chat_engine import HybridChatEngine
+from .errors import ConfigurationError
 from .existing import Source, hybrid_of
+from .export.wording import Wording
 from .few_shot import Example, FewShot
 from .prompts import ABSTAINED
 from .routed import RoutedRetrieval
@@ -30,6 +32,7 @@ from .routing.selector import Policy, Router
 from .routing.table import RouteSettings
 from .stores import encoders
 from .synthesis import Synthesis
+from .worded import Worded
 
 
 class HybridRouterQueryEngine(RoutedQueryEngine):
@@ -37,8 +40,9 @@ class HybridRouterQueryEngine(RoutedQueryEngine):
 
     That entry is plain JSON: route, scores, reason, source (of the decision), answer ("generated", "open",
     "parametric", "sources" or "abstained"), stores (name to status, latency_s, node_count, error), degraded (reasons),
-    timings (seconds; "total" and, for streams, "first_token" are there when the answer ends), evidence, facts and
-    citations.
+    timings (seconds; "total" and, for streams, "first_token" are there when the answer ends), evidence, facts,
+    citations and, with a wording, reading (the answer without citations, whether the model abstained, what it cites and
+    quotes, its reason).
 
     Args:
         retriever: a `HybridRetriever`; any other retriever becomes one with a single store.
@@ -69,6 +73,12 @@ class HybridRouterQueryEngine(RoutedQueryEngine):
         few_shot_top_k: only the nearest so many.
         embed_model: for the nearest examples; None for the retriever's.
         clock: seconds, monotonic.
+        wording: asks as an adapter was trained on rows of `export_dataset`, instead of with a prompt: what the model
+            gets on a retrieving route is the wording's system prompt and its layout of the passages, byte for byte as
+            in the rows, and nothing else; facts of graphs are left out, as in the rows. Whatever the model says in the
+            wording's words of abstention is "abstained". "adapter" takes the wording from the lineage of the adapter
+            that answers, and the prompts where it names none. A route's own prompt or wording wins. With
+            no_answer="llm" the model alone decides when to abstain; otherwise the evidence is judged first.
 
     Raises:
         ConfigurationError: arguments that contradict each other or are out of range.
@@ -113,7 +123,21 @@ class HybridRouterQueryEngine(RoutedQueryEngine):
         few_shot_top_k: int | None = None,
         embed_model: BaseEmbedding | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        wording: Worded | None = None,
     ) -> None:
+        if isinstance(wording, Wording):
+            own = ResponseMode.COMPACT
+            _refuse_beside_wording(
+                response_mode=response_mode not in (own, own.value),
+                text_qa_template=text_qa_template,
+                refine_template=refine_template,
+                summary_template=summary_template,
+                chat_content_qa_template=chat_content_qa_template,
+                chat_content_refine_template=chat_content_refine_template,
+                output_cls=output_cls,
+                multimodal=multimodal,
+                few_shot=few_shot,
+            )
         given_manager = getattr(response_synthesizer, "callback_manager", None)
         manager = callback_manager or given_manager or Settings.callback_manager
         retrieval = RoutedRetrieval(
@@ -142,6 +166,7 @@ class HybridRouterQueryEngine(RoutedQueryEngine):
             verbose=verbose,
             multimodal=multimodal,
             callback_manager=manager,
+            wording=wording,
         )
         rules = evidence_rules or EvidenceRules()
         policies = AnswerPolicy(no_answer, abstain_message, rules, frequencies, corpus_size, citations, counted_by)
@@ -201,3 +226,9 @@ class HybridRouterQueryEngine(RoutedQueryEngine):
     def as_chat_engine(self, **settings: Any) -> HybridChatEngine:
         """Return a chat engine on this engine; the arguments are `HybridChatEngine.from_defaults`'s."""
         return HybridChatEngine.from_defaults(self, **settings)
+
+
+def _refuse_beside_wording(**others: object) -> None:
+    """Refuse what would have no effect on a prompt that the training set fixes."""
+    if given := [name for name, value in others.items() if value]:
+        raise ConfigurationError(f"wording= fixes the whole prompt; leave out {', '.join(given)}")

@@ -5,6 +5,7 @@ The metadata is one live dictionary of plain JSON types: a stream's last entries
 
 from __future__ import annotations
 
+import contextvars
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,18 +20,22 @@ from llama_index.core.base.response.schema import (
     StreamingResponse,
 )
 from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index_instrumentation import get_dispatcher
 
 from .answers import verify_citations
 from .errors import ConfigurationError
-from .events import METADATA_KEY
+from .events import METADATA_KEY, AbstainEvent
+from .export.wording import Wording
 from .prompts import Context
 from .report import RetrievalReport
 from .routing.arbiter import Evidence
 from .routing.decision import Route, RouteDecision
 from .streaming import afollow, aone, follow, one
 from .synthesis import NO_ANSWER
+from .worded import citing, reading
 
 L = TypeVar("L", bound=BaseLLM)
+dispatcher = get_dispatcher(__name__)
 
 VECTOR_STORE = "vector"
 """The store whose scores are cosines."""
@@ -55,6 +60,8 @@ class QueryRecord:
         self.extra_nodes: list[NodeWithScore] = []
         self.context = Context((), (), (), ())
         self._checks_citations = False
+        self._wording: Wording | None = None
+        self._inside = contextvars.Context()
         self._clock = clock
         self._start = clock()
         self._timings: dict[str, float] = {}
@@ -72,6 +79,7 @@ class QueryRecord:
             "evidence": None,
             "facts": [],
             "citations": None,
+            "reading": None,
         }
 
     @contextmanager
@@ -110,10 +118,18 @@ class QueryRecord:
         self.summary["model"] = llm.metadata.model_name
         return llm
 
-    def laid_out(self, context: Context, checks_citations: bool) -> None:
-        """Note the sections that an answer is made from, and whether its citations will be checked against them."""
+    def laid_out(self, context: Context, checks_citations: bool, wording: Wording | None = None) -> None:
+        """Note what an answer is made from.
+
+        Args:
+            context: the passages and sections.
+            checks_citations: whether the answer's citations will be checked against them.
+            wording: how the model is asked, and its answer read; None for a prompt.
+        """
         self.context = context
         self._checks_citations = checks_citations
+        self._wording = wording
+        self._inside = contextvars.copy_context()  # a stream ends outside of the query, whose event an abstention is
         self.summary["facts"] = [{"text": fact, "source": number} for fact, number in context.facts]
 
     def left_out(self, reason: str) -> None:
@@ -168,12 +184,24 @@ class QueryRecord:
         self._timings["first_token"] = self._clock() - self._start
 
     def ended(self, text: str, error: BaseException | None = None, *, structured: bool = False) -> None:
-        """Note the end of the answer, and check its citations."""
+        """Note the end of the answer, read it, and check its citations."""
         self._timings["total"] = self._clock() - self._start
         if text.strip() in NO_ANSWER:
             self._degraded.append("the language model gave no answer")
-        elif self._checks_citations and not structured:
-            self.summary["citations"] = verify_citations(text, self.context.sources).to_json()
+        elif not structured:
+            if self.summary["answer"] == "generated" and self._wording is not None:
+                text = self._read(text, self._wording)
+            if self._checks_citations:
+                self.summary["citations"] = verify_citations(text, self.context.sources).to_json()
+
+    def _read(self, text: str, wording: Wording) -> str:
+        """Note what the model said in the form that it has learned; give the part that cites."""
+        self.summary["reading"] = found = reading(text, wording)
+        if found["abstained"]:
+            self.summary["answer"] = "abstained"
+            event = AbstainEvent(reason="the model that was asked found no answer in the sources")
+            self._inside.run(dispatcher.event, event)
+        return citing(text, wording)
 
 
 def _store_score(found: NodeWithScore, store: str) -> float | None:

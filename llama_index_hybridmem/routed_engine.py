@@ -89,7 +89,7 @@ class RoutedQueryEngine(BaseQueryEngine):
         Args:
             earlier: what was said; the parametric route continues it.
             streaming: whether the view streams.
-            system_prompt: stands in front of every prompt.
+            system_prompt: stands in front of every prompt; not of a wording's, which has its own.
             decision: the route, where it is decided already.
         """
         synthesis = self._answerer.synthesis.in_conversation(earlier, system_prompt)
@@ -159,7 +159,8 @@ class RoutedQueryEngine(BaseQueryEngine):
         """How this route's model is asked; settled before retrieving, so that a missing model costs no time."""
         synthesis = self._answerer.synthesis
         llm = synthesis.llm(route) if synthesis.asks_llm else None
-        return Ask(llm, synthesis.template_of(route), self.streaming)
+        wording = None if llm is None else synthesis.wording(route, llm)
+        return Ask(llm, synthesis.template_of(route), wording, self.streaming)
 
     def _given(self, query: QueryBundle, *nodes: Sequence[NodeWithScore] | None) -> tuple[QueryRecord, Ask]:
         record = QueryRecord(query, self._clock)

@@ -25,9 +25,11 @@ from llama_index.core.settings import Settings
 from pydantic import BaseModel
 
 from .errors import ConfigurationError, NoLLMError, told
+from .export.wording import Wording
 from .prompts import OPEN_QA, PLAIN, TEXT_QA, Conversation
 from .routing.decision import Route
 from .routing.table import RouteTable
+from .worded import ADAPTER, Worded, WordedSynthesizer, wording_in
 
 WITHOUT_LLM = frozenset({ResponseMode.NO_TEXT, ResponseMode.CONTEXT_ONLY})
 """Modes that ask no language model."""
@@ -58,9 +60,11 @@ class Synthesis:
         verbose: LlamaIndex's.
         multimodal: whether nodes go to the model with their images, without our sections.
         callback_manager: for the synthesizers that are built; never put on the model.
+        wording: of the retrieving routes that have neither wording nor prompt of their own.
 
     Raises:
-        ConfigurationError: unknown response mode, or a route's own model or prompt beside a response_synthesizer.
+        ConfigurationError: unknown response mode, no wording, or a wording or a route's own model or prompt beside a
+            response_synthesizer.
     """
 
     def __init__(
@@ -76,20 +80,30 @@ class Synthesis:
         verbose: bool = False,
         multimodal: bool = False,
         callback_manager: CallbackManager | None = None,
+        wording: Worded | None = None,
     ) -> None:
         try:
             self.mode = ResponseMode(response_mode)
         except ValueError as error:
             known = ", ".join(mode.value for mode in ResponseMode)
             raise ConfigurationError(f"unknown response_mode {response_mode!r}; known: {known}") from error
+        if response_synthesizer is not None and wording is not None:
+            raise ConfigurationError("a wording does not go with a response_synthesizer; give a WordedSynthesizer")
         own = dict(table or {})
-        if response_synthesizer is not None and any(each.llm or each.text_qa_template for each in own.values()):
+        if response_synthesizer is not None and any(
+            each.llm or each.text_qa_template or each.wording for each in own.values()
+        ):
             raise ConfigurationError("a route's own llm or prompt does not go with a given response_synthesizer")
         self.given = response_synthesizer
         self.output_cls = output_cls
         self.multimodal = multimodal
         self._llm = llm
         self._llms = {route: settings.llm for route, settings in own.items()}
+        self._wordings: dict[Route, Worded | None] = {
+            route: _checked(settings.wording or (None if settings.text_qa_template else wording))
+            for route, settings in own.items()
+            if route is not Route.PARAMETRIC
+        }
         self._options: dict[str, Any] = {"use_async": use_async, "verbose": verbose, "multimodal": multimodal}
         self._callback_manager = callback_manager
         defaults = {"text_qa_template": TEXT_QA, "open_qa_template": OPEN_QA, "simple_template": PLAIN}
@@ -112,7 +126,10 @@ class Synthesis:
         return self.mode in (ResponseMode.REFINE, ResponseMode.ACCUMULATE)
 
     def in_conversation(self, earlier: Sequence[ChatMessage], system_prompt: str | None) -> Synthesis:
-        """Return a copy that answers plain questions after earlier messages, and all of them under a system prompt."""
+        """Return a copy that answers plain questions after earlier messages, and all of them under a system prompt.
+
+        A wording has a system prompt of its own, and keeps it.
+        """
         system = [ChatMessage(role=MessageRole.SYSTEM, content=system_prompt)] if system_prompt else []
         plain = ("simple_template", _template_name(Route.PARAMETRIC))
         view = copy.copy(self)
@@ -142,6 +159,24 @@ class Synthesis:
                 'no language model: give llm=, set Settings.llm, or use response_mode="no_text" to get sources and '
                 f"facts without one ({told(error)})"
             ) from error
+
+    def wording(self, route: Route, llm: LLM) -> Wording | None:
+        """Return the wording in which a route asks a model; None where it uses a prompt.
+
+        Raises:
+            AdapterError: the wording is the adapter's, and that is unknown or refused.
+        """
+        if self.given is not None:
+            return self.given.wording if isinstance(self.given, WordedSynthesizer) else None
+        chosen = self._wordings.get(route)
+        return wording_in(llm) if chosen == ADAPTER else chosen
+
+    def in_words(self, llm: LLM, wording: Wording, streaming: bool) -> BaseSynthesizer:
+        """Return a synthesizer that answers from nodes as a training set asks."""
+        if self.given is not None:
+            return _switched(self.given, streaming)
+        streams = streaming and not self.structured(llm)
+        return WordedSynthesizer(wording, llm, streaming=streams, callback_manager=self._callback_manager)
 
     def from_context(self, llm: LLM, template: BasePromptTemplate | None, streaming: bool) -> BaseSynthesizer:
         """Return a synthesizer that answers from texts.
@@ -190,6 +225,12 @@ class Synthesis:
         if self._callback_manager is not None:
             synthesizer._callback_manager = self._callback_manager
         return synthesizer
+
+
+def _checked(wording: Worded | None) -> Worded | None:
+    if wording is None or isinstance(wording, Wording) or wording == ADAPTER:
+        return wording
+    raise ConfigurationError(f'a wording is a Wording, or "{ADAPTER}" for that of the adapter, not {wording!r:.60}')
 
 
 def _template_name(route: Route) -> str:

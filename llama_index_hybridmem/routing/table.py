@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Literal
 
 from llama_index.core.llms import LLM
 from llama_index.core.prompts import BasePromptTemplate
 
 from ..errors import ConfigurationError, UnknownRouteError
+from ..export.wording import Wording
 from .decision import Route
 
 
@@ -22,6 +24,8 @@ class RouteSettings:
             hybrid: all). Ignored for the parametric route, which asks none.
         llm: any LlamaIndex LLM, one with an adapter for example.
         text_qa_template: prompt with {context_str} and {query_str}; for the parametric route {query_str} alone.
+        wording: instead of a prompt, as an adapter was trained on exported rows, see `HybridRouterQueryEngine`; not for
+            the parametric route, which shows no passages.
         top_k: nodes to retrieve.
         description: what a selector is told about the route.
     """
@@ -29,6 +33,7 @@ class RouteSettings:
     stores: tuple[str, ...] | None = None
     llm: LLM | None = None
     text_qa_template: BasePromptTemplate | None = None
+    wording: Wording | Literal["adapter"] | None = None
     top_k: int | None = None
     description: str | None = None
 
@@ -61,7 +66,8 @@ def route_table(stores: Sequence[str], custom: Mapping[Route | str, RouteSetting
 
     Raises:
         UnknownRouteError: a custom route that does not exist, or one that names a store that is not there.
-        ConfigurationError: a custom retrieving route without any store, or a top_k below 1.
+        ConfigurationError: a custom retrieving route without any store, a top_k below 1, or a wording beside a prompt
+            or on the parametric route.
     """
     given = {Route.of(route): settings for route, settings in (custom or {}).items()}
     table: dict[Route, RouteSettings] = {}
@@ -75,6 +81,8 @@ def route_table(stores: Sequence[str], custom: Mapping[Route | str, RouteSetting
             raise UnknownRouteError(" or ".join(settings.stores or _OWN_STORES.get(route, ())), list(stores))
         if settings.top_k is not None and settings.top_k < 1:
             raise ConfigurationError(f"top_k of route {route} is {settings.top_k}; it must be at least 1")
+        if settings.wording is not None and (settings.text_qa_template is not None or route is Route.PARAMETRIC):
+            raise ConfigurationError(f"route {route}: a wording goes neither with a prompt nor without passages")
     return MappingProxyType(table)
 
 
