@@ -26,7 +26,7 @@ _PARTS = re.compile(r"[\s#*]{0,9}(?:quotes|reason|answer|final answer)[*]{0,2}:"
 _ANSWER = re.compile(
     r"^[ #*]{0,9}(?:final )?answer[*]{0,2}:[ *]{0,3}|##answer:|</?answer>:?", re.IGNORECASE | re.MULTILINE
 )
-_WORDINGS = (Wording(citation="quotes"), Wording(citation="numbers"))
+_NUMBERED = Wording(citation="numbers")
 _ARTICLES = frozenset({"a", "an", "the"})
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff"
 """Thai, Lao, Burmese, Khmer, Japanese, Chinese, Korean: a token is a sign."""
@@ -157,9 +157,8 @@ def share(flags: Sequence[bool]) -> Interval | None:
 def bare(answer: str) -> str:
     """Give an answer without citations, quotes, reasons and labels; what is left of it when it has nothing else."""
     said = _ANSWER.split(answer, maxsplit=1)[-1] if _PARTS.match(answer) or _is_raft(answer) else answer
-    for wording in _WORDINGS:
-        said = parse_target(said, wording).answer or said.replace(BEGIN, " ").replace(END, " ").strip()
-    return said
+    said = said.split(BEGIN, 1)[0].strip() or said.replace(BEGIN, " ").replace(END, " ")
+    return parse_target(said, _NUMBERED).answer or said.strip()
 
 
 def tokens(text: str) -> list[str]:
