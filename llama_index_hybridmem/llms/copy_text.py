@@ -145,5 +145,5 @@ def _is_word(sign: str) -> bool:
 
 def openings(sign: str) -> Sequence[bytes]:
     """How a quote may write its first sign: as it stands, or in the other case; behind a blank, or not."""
-    forms = dict.fromkeys((sign, sign.upper(), sign.lower()))
+    forms = [form for form in dict.fromkeys((sign, sign.upper(), sign.lower())) if len(form) == 1]  # "ß" has no "SS"
     return [lead + form.encode() for lead in (b"", b" ") for form in forms]
