@@ -113,10 +113,10 @@ def test_a_comparison_is_won_by_the_value_in_its_quotes() -> None:
 
 
 def test_no_document_is_in_two_parts() -> None:
-    """What a document says is asked in one part only, and so is what two documents say alike."""
+    """What a document's table says is asked in one part only, and so is what two tables say alike."""
     parts: dict[str, set[str]] = {}
     for row in rows():
-        for stem in row["expected_sources"]:
+        for stem in row["expected_sources"][: 1 if row["kind"] == "single" else None]:  # others' prose says it, too
             parts.setdefault(stem, set()).add(row["split"])
     assert {len(found) for found in parts.values()} == {1}
     for stems in table().values():

@@ -12,7 +12,7 @@ from llama_index_hybridmem.sample import documents_folder, facts_path, generated
 from llama_index_hybridmem.sample.asking.generate import SEED, generate
 from llama_index_hybridmem.sample.asking.sheets import Material, material
 
-_SHEETS = ("wordings", "names", "domains", "bridges", "comparisons", "groups", "twins")
+_SHEETS = ("wordings", "names", "domains", "elsewhere", "bridges", "comparisons", "groups", "twins")
 
 
 def sample_material() -> Material:

@@ -80,7 +80,7 @@ def two_hops(material: Material, splits: Mapping[str, str], seed: int) -> Iterat
 
 def _crosses(material: Material, first: Fact, fact: Fact, splits: Mapping[str, str]) -> bool:
     wording = material.wording(fact)
-    if wording is None or {*first.documents} & {*fact.documents} or not _takes_phrase(wording):
+    if wording is None or {*first.sources} & {*fact.sources} or not _takes_phrase(wording):
         return False
     answer, _ = told(material, fact, wording)
     known = material.documents[first.documents[0]]

@@ -39,15 +39,17 @@ def holds(text: str, answer: str) -> bool:
 def quote_of(text: str, answer: str, about: Sequence[str]) -> str:
     """The sentence or row of a text that holds an answer and most of the words that it is about.
 
+    What is told several times counts as often.
+
     Raises:
         ConfigurationError: none holds it.
     """
-    sought = {stem for words in about for stem in content_stems(words)}
+    sought = [set(content_stems(words)) for words in about]
     lines = (line.removeprefix("- ") for line in text.splitlines())
     found = [each for line in lines for each in sentences(line) if holds(each, answer) and each in text]
     if not found:
         raise ConfigurationError(f"{answer}: no sentence of the document holds it")
-    return max(found, key=lambda each: len(sought & set(content_stems(each))))
+    return max(found, key=lambda each: sum(len(stems.intersection(content_stems(each))) for stems in sought))
 
 
 def row_of(table: str, entity: str, attribute: str) -> str:

@@ -11,13 +11,24 @@ _LIST = "|"
 
 @dataclass(frozen=True)
 class Fact:
-    """A fact and where it stands: what documents state alike is one fact."""
+    """A fact and where it stands: what the tables of several documents state is one fact.
+
+    Attributes:
+        documents: whose tables have it.
+        also: whose prose says it, too.
+    """
 
     entity: str
     attribute: str
     value: str
     unit: str
     documents: tuple[str, ...]
+    also: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All documents that answer."""
+        return (*self.documents, *self.also)
 
 
 @dataclass(frozen=True)
@@ -103,14 +114,14 @@ def material(texts: Mapping[str, str], sheets: Mapping[str, Rows]) -> Material:
 
     Args:
         texts: documents by file stem.
-        sheets: the rows of facts, wordings, names, domains, bridges, comparisons, groups and twins, by these.
+        sheets: the rows of facts, elsewhere, wordings, names, domains, bridges, comparisons, groups and twins, by these.
     """
     halves = {stem: text.partition("\n## Facts\n") for stem, text in texts.items()}
     groups = {row["group"]: _parts(row["entities"]) for row in sheets["groups"]}
     return Material(
         {stem: prose for stem, (prose, _, _) in halves.items()},
         {stem: table for stem, (_, _, table) in halves.items()},
-        _facts(sheets["facts"]),
+        _facts(sheets["facts"], sheets["elsewhere"]),
         {(row["entity"], row["attribute"]): _wording(row) for row in sheets["wordings"]},
         {row["entity"]: _parts(row["names"]) for row in sheets["names"]},
         {row["entity"]: row["short"] for row in sheets["names"]},
@@ -125,12 +136,13 @@ def _parts(cell: str) -> tuple[str, ...]:
     return tuple(cell.split(_LIST))
 
 
-def _facts(rows: Rows) -> tuple[Fact, ...]:
+def _facts(rows: Rows, elsewhere: Rows) -> tuple[Fact, ...]:
+    also = {(row["entity"], row["attribute"]): _parts(row["documents"]) for row in elsewhere}
     found: dict[tuple[str, str], Fact] = {}
     for row in rows:
         key = row["entity"], row["attribute"]
         known = found[key].documents if key in found else ()
-        found[key] = Fact(*key, row["value"], row["unit"], (*known, row["document"]))
+        found[key] = Fact(*key, row["value"], row["unit"], (*known, row["document"]), also.get(key, ()))
     return tuple(found.values())
 
 

@@ -15,6 +15,10 @@ FORMS: tuple[tuple[Form, ...], ...] = (("direct", "clause", "keywords"), ("direc
 """How a fact is asked for; one fact the first way, the next one the second."""
 
 
+_WEIGHT = 2
+"""How much more the entity's own words count in the choice of a quote."""
+
+
 @dataclass(frozen=True)
 class Single:
     """A question with the fact and the phrasing it was made of."""
@@ -45,15 +49,15 @@ def singles(material: Material, splits: Mapping[str, str], seed: int) -> Iterato
             key = f"{fact.entity}:{fact.attribute}:{turn}"
             text = made.text(names[turn % len(names)], material.shortly(fact.entity))
             domain = material.domains[fact.documents[0]]
-            args = (answer, fact.documents, quotes, domain, made.phrasing, split)
+            args = (answer, fact.sources, quotes, domain, made.phrasing, split)
             yield Single(Question(key, text, "single", *args), fact, made)
 
 
 def told(material: Material, fact: Fact, wording: Wording) -> tuple[str, tuple[str, ...]]:
     """The answer as the documents write it, and the sentence of each document that says it."""
-    texts = [material.documents[stem] for stem in fact.documents]
+    texts = [material.documents[stem] for stem in fact.sources]
     answer = wording.answer or answer_in(fact.value, fact.unit, texts[0])
-    about = (wording.direct, wording.again, wording.keywords, fact.attribute, fact.entity)
+    about = (wording.direct, wording.again, wording.keywords, fact.attribute, *(_WEIGHT * (fact.entity,)))
     return answer, tuple(quote_of(text, answer, about) for text in texts)
 
 
