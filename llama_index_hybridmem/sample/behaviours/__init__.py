@@ -1,4 +1,4 @@
-"""Rows that teach a model a behaviour rather than facts: ticket JSON, three voices, sealed records; pure but for writing.
+"""Rows that teach a behaviour rather than facts: ticket JSON, three voices, sealed records; pure but for writing.
 
 All texts are our own; shop, products, people and places are invented. Write them with
 ``python -m llama_index_hybridmem.sample.behaviours --out FOLDER``.

@@ -61,8 +61,17 @@ def number(rng: Random, low: int, high: int, part: Part) -> int:
         low: least value, included.
         high: greatest value, included; seven apart from ``low`` or more, so that each part has one.
         part: who may show it.
+
+    Raises:
+        ConfigurationError: the range has no number of this part.
     """
-    return rng.choice([each for each in range(low, high + 1) if _CYCLE.get(each % 7, "train") == part])
+    span = high + 1 - low
+    start = rng.randrange(span)
+    for step in range(min(span, 7)):
+        found = low + (start + step) % span
+        if _CYCLE.get(found % 7, "train") == part:
+            return found
+    raise ConfigurationError(f"part={part!r}, low={low}, high={high}: no number is this part's; take a wider range")
 
 
 def distinct(make: Callable[[Random, int], Kind], key: Callable[[Kind], object], count: int, seed: str) -> list[Kind]:

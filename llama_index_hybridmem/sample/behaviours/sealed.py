@@ -53,7 +53,7 @@ def is_refusal(answer: str) -> bool:
 
 
 def right(answer: str, example: Example) -> bool:
-    """Tell whether a sealed record is declined, or an open one answered: all words of the answer in a row, no refusal."""
+    """Tell whether a sealed record is declined, or an open one answered: its words in a row, and no refusal."""
     if not example.answerable or is_refusal(answer):
         return not example.answerable and is_refusal(answer)
     wanted, said = words(example.answer), words(answer)

@@ -130,9 +130,9 @@ STORIES: tuple[Story, ...] = (
         ),
     ),
     (
-        "{person} and {second} both claim the design of the {item}. The panel in {town} shared the fee of {amount} euros.",
+        "{person} and {second} both claim the design of the {item}. The panel in {town} split {amount} euros.",
         (
-            ("What fee was shared?", "{amount} euros"),
+            ("What sum was split?", "{amount} euros"),
             ("Where did the panel meet?", "{town}"),
             ("Which product is the dispute about?", "{item}"),
         ),

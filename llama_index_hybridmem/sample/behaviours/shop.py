@@ -13,7 +13,7 @@ DRIVES = (
     "Curlew 2 TB portable SSD",
     "Bittern 8 TB server drive",
     "Godwit 1 TB SATA SSD",
-    "Avocet 512 GB NVMe drive",
+    "Lapwing 512 GB NVMe drive",
     "Whimbrel 2 TB U.2 drive",
     "Sanderling 1 TB portable SSD",
     "Pipit 4 TB NVMe drive",
@@ -30,7 +30,7 @@ KITS = (
     "Redpoll 48 GB DDR5 kit",
     "Chiffchaff 32 GB SO-DIMM",
     "Whinchat 16 GB DDR5 kit",
-    "Ouzel 64 GB server module",
+    "Bullfinch 64 GB server module",
 )
 BOARDS = (
     "Halden B6 Pro",
@@ -39,11 +39,11 @@ BOARDS = (
     "Quill Mini-3 laptop",
     "Brenner X2 workstation",
     "Lumo A12 notebook",
-    "Ostra D5 board",
+    "Kostra D5 board",
     "Pallas H9 server",
     "Fenwick 3G board",
     "Corvo S1 laptop",
-    "Istra K8 board",
+    "Vistra K8 board",
     "Mandel T20 workstation",
 )
 NAMES = (

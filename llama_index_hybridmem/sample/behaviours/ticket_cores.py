@@ -1,8 +1,7 @@
 """What a customer's message is about, in many wordings that carry no mood; pure, knows no policy.
 
-Keys are category/situation. Places: ``drive``, ``kit``, ``product`` (either), ``board``, ``order``, ``price``, ``days``,
-``months``, ``mail``, ``town``. The last wordings of each list are held out for dev and test (`parts.dealt`).
-"""
+Keys are category/situation. Places: ``drive``, ``kit``, ``product`` (either), ``board``, ``order``, ``price``,
+``more``, ``many``, ``days``, ``months``, ``mail``, ``town``. The last of each list are held out for dev and test (`parts.dealt`)."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ BILLING = {
         "It is {days} days since the {product} arrived. It works, but I bought too much and want to return it.",
         "Can I still give back the {product}? Delivered {days} days ago, seal unbroken, I want the {price} euros back.",
         "{days} days after delivery I have decided against the {product}. How do I get my payment back?",
-        "The {product} is a present that nobody wanted. It reached us {days} days ago and should go back for its price.",
+        "The {product} is a present that nobody wanted. It came {days} days ago and should go back for its price.",
     ),
     "billing/invoice": (
         "The invoice for {order} carries my private name, but it must be made out to the company.",
@@ -173,7 +172,7 @@ COMPATIBILITY = {
         "I bought the {drive} without looking: the {board} takes only the short form. It arrived {days} days ago.",
         "My {board} wants SO-DIMMs and the {kit} is full length. I have had it for {days} days.",
         "The {drive} is the wrong type for a {board}, as I learned from its handbook. Delivery was {days} days ago.",
-        "It turns out that the {board} does not take the {kit} that reached me {days} days ago. It is the other standard.",
+        "It turns out that the {board} does not take the {kit} that came {days} days ago. It is the other standard.",
     ),
     "compatibility/speed": (
         "The {kit} runs at a lower clock in my {board} than the box says, otherwise it is stable.",
@@ -298,9 +297,3 @@ QUESTION = {
     ),
 }
 CORES = BILLING | DELIVERY | DEFECT | COMPATIBILITY | ACCOUNT | QUESTION
-
-SOFT = frozenset(
-    "billing/invoice delivery/missing delivery/address compatibility/check compatibility/unnamed compatibility/speed "
-    "account/email account/locked question/warranty question/window question/dispatch question/bulk".split()
-)
-"""What a well-meaning customer may write about, too; a dead drive with compliments would be mixed, not positive."""

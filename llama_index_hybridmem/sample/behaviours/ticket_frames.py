@@ -109,7 +109,7 @@ ASIDES = {
         "Last year another shop charged me twice for a mouse, but that was not you.",
         "The invoices that I have from you are correct.",
         "I do not want a refund, to be clear.",
-        "The price was fine, this is not about money.",
+        "Your prices are fine, this is not about money.",
         "My bookkeeper has filed the bill already.",
         "I am not asking for my money back.",
     ),

@@ -16,7 +16,6 @@ from llama_index_hybridmem.sample.behaviours import ticket_frames as frames
 from llama_index_hybridmem.sample.behaviours.parts import (
     Part,
     Template,
-    asked,
     dealt,
     distinct,
     number,
@@ -26,7 +25,7 @@ from llama_index_hybridmem.sample.behaviours.parts import (
 from llama_index_hybridmem.sample.behaviours.policy import CATEGORIES, POLICY, SENTIMENTS, resolve
 from llama_index_hybridmem.sample.behaviours.shop import BOARDS, DRIVES, KITS, NAMES, SHOP, TOWNS
 from llama_index_hybridmem.sample.behaviours.styles import STYLES
-from llama_index_hybridmem.sample.behaviours.ticket_cores import CORES, SOFT
+from llama_index_hybridmem.sample.behaviours.ticket_cores import CORES
 from llama_index_hybridmem.training.example import Example
 
 SYSTEM = (
@@ -34,6 +33,12 @@ SYSTEM = (
     f"({', '.join(CATEGORIES)}), resolution (one sentence by our policy)."
 )
 KEYS = ("sentiment", "category", "resolution")
+
+SOFT = frozenset(
+    "billing/invoice delivery/missing delivery/address compatibility/check compatibility/unnamed compatibility/speed "
+    "account/email account/locked question/warranty question/window question/dispatch question/bulk".split()
+)
+"""What a well-meaning customer may write about, too; a dead drive with compliments would be mixed, not positive."""
 
 _THREATENED = ("billing", "delivery", "defect", "account")
 _LIMITS = {"return": 30, "late": 10, "wrong": 30, "dead": 36}

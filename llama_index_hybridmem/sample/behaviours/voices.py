@@ -1,4 +1,4 @@
-"""Three brand voices that say the same facts each in its own way, with style guides and rules that tell them apart; pure.
+"""Three brand voices that say the same facts each in its own way, with guides and rules that tell them apart; pure.
 
 The facts stand in the prompt, so that a model learns the voice and not the shop's terms.
 """
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from random import Random
 
 from llama_index_hybridmem.errors import ConfigurationError
-from llama_index_hybridmem.sample.behaviours import voice_topics as topics
+from llama_index_hybridmem.sample.behaviours import voice_phrases as phrases
 from llama_index_hybridmem.sample.behaviours.parts import Part, asked, dealt, distinct, number, turns
 from llama_index_hybridmem.sample.behaviours.shop import DRIVES, KITS, NAMES, SHOP, TOWNS
+from llama_index_hybridmem.sample.behaviours.voice_topics import TOPICS
 from llama_index_hybridmem.terms import words
 from llama_index_hybridmem.training.example import Example
 
@@ -136,13 +137,12 @@ VOICES = {
 
 
 def _row(voice: str, rng: Random, place: int, part: Part) -> Example:
-    topic = rng.choice(dealt(topics.TOPICS, part))
+    topic = rng.choice(dealt(TOPICS, part))
     places = _places(rng, part)
     question = rng.choice(topic.questions)
-    lead = rng.choice(dealt(topics.LEADS, part))
+    lead = rng.choice(dealt(phrases.LEADS, part))
     asks = lead.format(question=question, lower=question[0].lower() + question[1:], **places)
     facts = [[form.format_map(places) for form in fact] for fact in topic.facts]
-    rng.shuffle(facts)
     section = number(rng, 2, 60, part)
     source = f"Source (section {section}): {' '.join(fact[0] for fact in facts)}"
     answer = _SPEAKERS[voice](rng, [fact[1 + list(VOICES).index(voice)] for fact in facts], topic, section)
@@ -150,17 +150,17 @@ def _row(voice: str, rng: Random, place: int, part: Part) -> Example:
     return Example(id_, turns(system(voice), f"{source}\n{asks}"), answer, sources=(source,), origin="generated")
 
 
-def _harbor(rng: Random, facts: Sequence[str], topic: topics.Topic, section: int) -> str:
-    return " ".join([*facts, rng.choice(topics.LIMITS).format(unknown=topic.unknown)])
+def _harbor(rng: Random, facts: Sequence[str], topic: phrases.Topic, section: int) -> str:
+    return " ".join([*facts, rng.choice(phrases.LIMITS).format(unknown=topic.unknown)])
 
 
-def _spark(rng: Random, facts: Sequence[str], topic: topics.Topic, section: int) -> str:
-    return " ".join([rng.choice(topics.CHEERS), *facts, f"Next step: {topic.step}."])
+def _spark(rng: Random, facts: Sequence[str], topic: phrases.Topic, section: int) -> str:
+    return " ".join([rng.choice(phrases.CHEERS), *facts, f"Next step: {topic.step}."])
 
 
-def _ledger(rng: Random, facts: Sequence[str], topic: topics.Topic, section: int) -> str:
+def _ledger(rng: Random, facts: Sequence[str], topic: phrases.Topic, section: int) -> str:
     numbered = [f"{place}. {fact}" for place, fact in enumerate(facts, 1)]
-    return "\n".join([rng.choice(topics.PREAMBLES), *numbered, f"Reference: Rowline Terms, section {section}."])
+    return "\n".join([rng.choice(phrases.PREAMBLES), *numbered, f"Reference: Rowline Terms, section {section}."])
 
 
 _SPEAKERS = {"Harbor": _harbor, "Spark": _spark, "Ledger": _ledger}
