@@ -67,7 +67,7 @@ def number(rng: Random, low: int, high: int, part: Part) -> int:
     """
     span = high + 1 - low
     start = rng.randrange(span)
-    for step in range(min(span, 7)):
+    for step in range(min(span, 14)):  # up to six to the end of the range, and seven from its beginning
         found = low + (start + step) % span
         if _CYCLE.get(found % 7, "train") == part:
             return found

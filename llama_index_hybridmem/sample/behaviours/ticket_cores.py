@@ -1,7 +1,7 @@
 """What a customer's message is about, in many wordings that carry no mood; pure, knows no policy.
 
-Keys are category/situation. Places: ``drive``, ``kit``, ``product`` (either), ``board``, ``order``, ``price``,
-``more``, ``many``, ``days``, ``months``, ``mail``, ``town``. The last of each list are held out for dev and test (`parts.dealt`)."""
+Keys are category/situation. Places are those of `tickets._places`; the last of each list are for dev and test.
+"""
 
 from __future__ import annotations
 
