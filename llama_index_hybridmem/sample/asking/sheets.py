@@ -114,7 +114,7 @@ def material(texts: Mapping[str, str], sheets: Mapping[str, Rows]) -> Material:
 
     Args:
         texts: documents by file stem.
-        sheets: the rows of facts, elsewhere, wordings, names, domains, bridges, comparisons, groups and twins, by these.
+        sheets: the rows of facts, elsewhere, wordings, names, domains, bridges, comparisons, groups, twins by name.
     """
     halves = {stem: text.partition("\n## Facts\n") for stem, text in texts.items()}
     groups = {row["group"]: _parts(row["entities"]) for row in sheets["groups"]}
