@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -53,7 +54,7 @@ def test_no_two_rows_ask_the_same_and_ids_are_their_own(name: str) -> None:
 def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     """Neither hash seeds nor the process show in the files; another seed does."""
     command = [sys.executable, "-m", "llama_index_hybridmem.sample.behaviours", "--out", str(tmp_path), "--seed", "3"]
-    subprocess.run([*command, "--only", "tickets"], check=True, env={"PYTHONHASHSEED": "7"})
+    subprocess.run([*command, "--only", "tickets"], check=True, env={**os.environ, "PYTHONHASHSEED": "7"})
     there = hashlib.sha256((tmp_path / "tickets" / "train.jsonl").read_bytes()).digest()
     assert there == hashlib.sha256(as_lines(made("tickets", "train")).encode()).digest()
     assert as_lines(SETS["tickets"](30, 4, "train")) != as_lines(SETS["tickets"](30, 3, "train"))

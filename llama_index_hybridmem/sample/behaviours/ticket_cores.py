@@ -208,7 +208,7 @@ ACCOUNT = {
         "I want my customer profile to be erased.",
         "I do not shop online any more: delete my account with all addresses.",
         "Remove the user {mail} and the personal data that belong to it.",
-        "My late father had an account with you ({mail}); it should be deleted.",
+        "My late father had an account with you, and it should be deleted.",
         "I want to be forgotten: no profile, no stored address, nothing.",
         "Kindly wipe the customer profile {mail}; I have no more use for it.",
     ),

@@ -129,7 +129,7 @@ ASIDES = {
         "Nothing is broken, do not worry.",
         "The modules that I have from you passed all tests.",
         "I once had a faulty stick from a market stall, years ago.",
-        "All my hardware is in working order.",
+        "All my hardware runs as it should.",
         "The old computer crashed often, but it is long gone.",
         "None of my parts from you has a fault.",
     ),

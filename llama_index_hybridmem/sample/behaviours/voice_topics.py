@@ -89,10 +89,10 @@ _LEARNED = (
         ("Is there a discount for schools?", "Do teachers pay less?", "What do schools get?"),
         (
             (
-                "Schools: {n} % off from {m} pieces.",
-                "Schools pay {n} % less. It takes {m} pieces.",
-                "We're taking {n} % off for schools that buy {m} pieces or more.",
-                "Schools are granted a reduction of {n} % for orders of {m} pieces or more.",
+                "Schools: {m} % off from {n} pieces.",
+                "Schools pay {m} % less. It takes {n} pieces.",
+                "We're taking {m} % off for schools that buy {n} pieces or more.",
+                "Schools are granted a reduction of {m} % for orders of {n} pieces or more.",
             ),
             (
                 "Proof: a letter with the school's stamp.",
