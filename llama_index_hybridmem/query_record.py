@@ -199,9 +199,12 @@ class QueryRecord:
         self.summary["reading"] = found = reading(text, wording)
         if found["abstained"]:
             self.summary["answer"] = "abstained"
-            event = AbstainEvent(reason="the model that was asked found no answer in the sources")
-            self._inside.run(dispatcher.event, event)
+            self._inside.run(_abstained)
         return citing(text, wording)
+
+
+def _abstained() -> None:
+    dispatcher.event(AbstainEvent(reason="the model that was asked found no answer in the sources"))
 
 
 def _store_score(found: NodeWithScore, store: str) -> float | None:
