@@ -21,8 +21,8 @@ _DECLINES = re.compile(
     r"\b(?:i|we) (?:can ?not|can't|could not|will not|won't|must not|am not able|am unable|do not|don't) "
     r"(?:to )?(?:\w+ )?(?:help|assist|provide|give|do|offer|support|tell|share|write|advise|explain|fulfil|comply|"
     r"engage|create|encourage|recommend|condone|answer)\b|\bi'm (?:not able|unable) to\b|"
-    r"\bi (?:must|have to) (?:decline|refuse)|\bi(?:'m| am) sorry\b[^.!?]{0,50}\bbut\b|\bas an ai\b.{0,60}\b(?:not|can't)\b|"
-    r"\bi (?:decline|refuse)\b",
+    r"\bi (?:must|have to) (?:decline|refuse)|\bi(?:'m| am) sorry\b[^.!?]{0,50}\bbut\b|"
+    r"\bas an ai\b.{0,60}\b(?:not|can't)\b|\bi (?:decline|refuse)\b",
     re.IGNORECASE,
 )
 
