@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,3 +165,11 @@ def flops_per_s() -> float:
         (left @ right).sum().item()  # waits for the device
         best = max(best, 2 * _RATE_SIZE**3 / (time.perf_counter() - begun))
     return best
+
+
+@contextmanager
+def without_others_news() -> Iterator[None]:
+    """Libraries of different ages tell of each other's renamed options; nobody who trains can change that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

@@ -114,7 +114,7 @@ def train(
         facts_allowed=facts,
         model_share=model_written(rows.train),
     )
-    learned = mixed(rows.train, _general(general, recipe), recipe.replay, recipe.seed)
+    learned = mixed(rows.train, general_or_own(general, recipe), recipe.replay, recipe.seed)
     asked = _asked(rows, learned, base, recipe, start)
     make_folder(out)
     with FolderLock(out):
@@ -128,7 +128,8 @@ def train(
     return Trained(out, weights, added, report)
 
 
-def _general(given: Sequence[Example] | None, recipe: Recipe) -> Sequence[Example]:
+def general_or_own(given: Sequence[Example] | None, recipe: Recipe) -> Sequence[Example]:
+    """Give the rows that are replayed: those that are given, or the package's where any are wanted."""
     if given is not None or not recipe.replay:
         return given or ()
     return tuple(general_rows(recipe.seed))

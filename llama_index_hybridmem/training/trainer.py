@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import ConfigurationError, TrainingError
 from llama_index_hybridmem.extras import require
-from llama_index_hybridmem.training.bases import Base, adapter_config, precision
+from llama_index_hybridmem.training.bases import Base, adapter_config, precision, without_others_news
 from llama_index_hybridmem.training.checkpoints import CHECKPOINTS, checkpoint, finish_checkpoint, whole_checkpoint
 from llama_index_hybridmem.training.example import Example
 from llama_index_hybridmem.training.loss import answer_trainer
@@ -84,7 +83,7 @@ def fit(
     """
     require("training", "train", "trl", "datasets")
     train, longest, tokens, left_out = _measured(base, train, recipe)
-    with _randomness(recipe.seed), _without_others_news():
+    with _randomness(recipe.seed), without_others_news():
         trainer = _trainer(base, train, dev, recipe, folder, progress)
         _run(trainer, folder)
     losses = _losses(trainer.state.log_history)
@@ -286,14 +285,6 @@ def _losses(history: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], .
         elif "eval_loss" in each:
             lines.append({**at, "dev_loss": each["eval_loss"]})
     return tuple(lines)
-
-
-@contextmanager
-def _without_others_news() -> Iterator[None]:
-    """Libraries of different ages tell of each other's renamed options; nobody who trains can change that."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
 
 
 @contextmanager

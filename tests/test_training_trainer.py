@@ -1,0 +1,194 @@
+"""Training runs of a tiny model with the real TRL and PEFT: the same bytes each time, killed or not, and the best kept."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from models import tiny_qwen
+
+from llama_index_hybridmem.errors import ConfigurationError, TrainingError
+from llama_index_hybridmem.training.bases import open_base
+from llama_index_hybridmem.training.checkpoints import CHECKPOINTS, COMPLETE, keep_adapter
+from llama_index_hybridmem.training.example import Example
+from llama_index_hybridmem.training.loss import answer_loss
+from llama_index_hybridmem.training.recipe import Recipe
+from llama_index_hybridmem.training.trainer import Fit, fit, is_over, kept_step
+
+RECIPE = Recipe(rank=4, alpha=8, batch_size=4, micro_batch=2, epochs=1, evaluations=2, precision="fp32", replay=0)
+ROWS = [
+    Example(str(number), ({"role": "user", "content": f"Which colour has stone {number}?"},), f"It is {colour}.")
+    for number, colour in enumerate(["red", "blue", "green", "black"] * 6)
+]
+TRAIN, DEV = ROWS[:20], ROWS[20:]
+
+
+class Killed(BaseException):
+    """What ends a process from outside."""
+
+
+@pytest.fixture(scope="module", name="model")
+def _model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_qwen(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def run(
+    model: Path, folder: Path, recipe: Recipe = RECIPE, killed_at: int | None = None, dev: Sequence[Example] = DEV
+) -> Fit:
+    """One run, or one that is killed behind a step."""
+
+    def told(step: int, of: int, losses: Any) -> None:
+        if step == killed_at:
+            raise Killed
+
+    return fit(open_base(model, recipe), TRAIN, dev, recipe, folder, told)
+
+
+def weights(found: Fit) -> str:
+    """The hash of what is kept."""
+    return hashlib.sha256((found.folder / "adapter_model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module", name="whole")
+def _whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Fit:
+    """A run that nobody disturbed."""
+    return run(model, tmp_path_factory.mktemp("whole"))
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others(model: Path, whole: Fit, tmp_path: Path) -> None:
+    """On a CPU, on any machine of the same kind; and the loss on rows that it never saw falls."""
+    assert weights(run(model, tmp_path / "again")) == weights(whole)
+    assert weights(run(model, tmp_path / "other", replace(RECIPE, seed=1))) != weights(whole)
+    assert whole.steps == sum("loss" in line for line in whole.losses) == 5
+    watched = [line["dev_loss"] for line in whole.losses if "dev_loss" in line]
+    assert len(watched) == 3
+    assert watched[-1] < watched[0]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+def test_killed_and_called_again_it_gives_the_bytes_of_an_unbroken_run(
+    model: Path, whole: Fit, tmp_path: Path, step: int
+) -> None:
+    """Before the first checkpoint, right behind one, between two, and at the last step."""
+    with pytest.raises(Killed):
+        run(model, tmp_path, killed_at=step)
+    again = run(model, tmp_path)
+    assert (weights(again), again.losses, again.kept_step) == (weights(whole), whole.losses, whole.kept_step)
+
+
+def test_a_checkpoint_that_was_not_written_to_its_end_is_not_used(model: Path, whole: Fit, tmp_path: Path) -> None:
+    """Without its mark it is removed: its files may be half there."""
+    with pytest.raises(Killed):
+        run(model, tmp_path, killed_at=5)
+    last = max((tmp_path / CHECKPOINTS).iterdir(), key=lambda each: int(each.name.rpartition("-")[2]))
+    (last / COMPLETE).unlink()
+    (last / "optimizer.pt").write_bytes(b"half")
+    assert weights(run(model, tmp_path)) == weights(whole)
+
+
+def test_the_loss_is_that_of_the_answers_tokens_alone(model: Path) -> None:
+    """The mean over the answer's tokens of their negative log-likelihoods, as computed from all logits."""
+    import torch
+
+    base = open_base(model, RECIPE)
+    ids = torch.randint(5, 60, (2, 12), generator=torch.Generator().manual_seed(1))
+    labels = torch.full_like(ids, -100)
+    labels[0, 7:10], labels[1, 5:12] = ids[0, 7:10], ids[1, 5:12]
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+    logits = base.model(**{name: inputs[name] for name in ("input_ids", "attention_mask")}).logits.log_softmax(-1)
+    learned = [(row, place) for row in (0, 1) for place in range(1, 12) if labels[row, place] != -100]
+    by_hand = -torch.stack([logits[row, place - 1, ids[row, place]] for row, place in learned]).mean()
+    assert answer_loss(base.model, inputs).item() == pytest.approx(by_hand.item(), rel=1e-5)
+    assert answer_loss(base.model, inputs, count=20).item() == pytest.approx(by_hand.item() * 10 / 20, rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of PEFT, about a name of transformers
+def test_the_distance_from_the_base_is_none_at_first_and_counts_later(model: Path) -> None:
+    """KL(model || base) of an adapter that does nothing is 0; of one that does something it is above."""
+    import torch
+    from peft import get_peft_model
+
+    from llama_index_hybridmem.training.bases import adapter_config
+
+    base = open_base(model, RECIPE)
+    config = adapter_config(RECIPE)
+    assert config is not None
+    adapted = get_peft_model(base.model, config)
+    ids = torch.randint(5, 60, (1, 10), generator=torch.Generator().manual_seed(1))
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    assert answer_loss(adapted, inputs, kl=9.0).item() == pytest.approx(answer_loss(adapted, inputs).item(), rel=1e-5)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.add_(0.3)
+    assert answer_loss(adapted, inputs, kl=9.0).item() > answer_loss(adapted, inputs).item() + 1e-3
+
+
+def test_what_is_kept_is_the_lowest_dev_loss_and_patience_ends_a_run() -> None:
+    """The earliest of several lowest; no dev loss: the last step; patience 0 never ends."""
+    losses = [{"step": step, "dev_loss": loss} for step, loss in ((2, 3.0), (4, 1.0), (6, 1.0), (8, 2.0))]
+    assert (kept_step(losses, 9), kept_step([], 9)) == (4, 9)
+    assert [is_over(losses, patience) for patience in (0, 1, 2, 3)] == [False, True, True, False]
+
+
+def test_without_dev_rows_the_last_step_is_kept(model: Path, tmp_path: Path) -> None:
+    """Nothing is measured then."""
+    found = run(model, tmp_path, dev=())
+    assert (found.kept_step, found.steps) == (5, 5)
+    assert all("dev_loss" not in line for line in found.losses)
+
+
+def test_rows_beyond_max_length_are_left_out_and_counted(model: Path, tmp_path: Path) -> None:
+    """TRL would drop or cut them without a word; without max_length a row that the model cannot read is refused."""
+    long = Example("long", ({"role": "user", "content": "stone " * 60},), "It is red.")
+    recipe = replace(RECIPE, max_length=100, max_steps=1)
+    base = open_base(model, recipe)
+    assert fit(base, [*TRAIN, long], (), recipe, tmp_path / "left").left_out == 1
+    endless = Example("endless", ({"role": "user", "content": "stone " * 600},), "It is red.")
+    with pytest.raises(ConfigurationError, match="more than the 512 that tiny reads"):
+        fit(base, [*TRAIN, endless], (), RECIPE, tmp_path / "refused")
+    with pytest.raises(ConfigurationError, match="every row is longer than max_length=3"):
+        fit(base, TRAIN, (), replace(RECIPE, max_length=3), tmp_path / "none")
+
+
+def test_a_loss_that_is_no_number_is_an_error(model: Path, tmp_path: Path) -> None:
+    """A rate that throws the weights away is told, and no adapter is kept."""
+    with pytest.raises(TrainingError, match="lower the learning rate of 1e\\+30"):
+        run(model, tmp_path, replace(RECIPE, learning_rate=1e30, max_grad_norm=1e30))
+
+
+def test_the_callers_random_numbers_go_on_where_they_were(model: Path, tmp_path: Path) -> None:
+    """A run seeds its own."""
+    import torch
+
+    random.seed(5)
+    torch.manual_seed(5)
+    wanted = random.random(), float(torch.rand(1))
+    random.seed(5)
+    torch.manual_seed(5)
+    run(model, tmp_path, replace(RECIPE, max_steps=1))
+    assert (random.random(), float(torch.rand(1))) == wanted
+
+
+def test_a_kept_adapter_names_its_base_and_no_folder(whole: Fit, tmp_path: Path) -> None:
+    """Where the base lies on this machine is nobody's to learn, and the file has the same bytes each time."""
+    keep_adapter(whole.folder, tmp_path / "one", "tiny")
+    keep_adapter(whole.folder, tmp_path / "one", "tiny")
+    text = (tmp_path / "one" / "adapter_config.json").read_text("utf-8")
+    assert '"base_model_name_or_path": "tiny"' in text
+    assert str(tmp_path.parent) not in text
+    assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]
+
+
+@pytest.mark.parametrize("method", ["full", "prompt"])
+def test_other_methods_train_too(model: Path, tmp_path: Path, method: Any) -> None:
+    """All weights, or virtual tokens alone."""
+    found = run(model, tmp_path, replace(RECIPE, method=method, max_steps=2, virtual_tokens=3))
+    assert found.steps == 2
+    assert all(math.isfinite(line["loss"]) for line in found.losses if "loss" in line)
