@@ -163,7 +163,7 @@ class Estimate:
         whole = self.trainable == self.parameters
         share = f"{100 * self.trainable / self.parameters:.2g} %"
         trained = f"all {all_} parameters" if whole else f"{some} of {all_} parameters ({share})"
-        return f"{trained}, about {self.memory_bytes.total / 1e9:.1f} GB, about {_time(self.seconds)}"
+        return f"{trained}, about {self.memory_bytes.total / 1e9:.1f} GB, about {duration(self.seconds)}"
 
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON types."""
@@ -250,7 +250,8 @@ def _count(number: int) -> str:
     return str(number)
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Say how long something takes, as "12 minutes"."""
     for size, name, until in ((1, "second", 100), (60, "minute", 100 * 60), (3600, "hour", 48 * 3600)):
         if seconds < until:
             many = seconds / size
