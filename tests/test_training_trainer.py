@@ -1,8 +1,9 @@
-"""Training runs of a tiny model with the real TRL and PEFT: the same bytes each time, killed or not, and the best kept."""
+"""Training runs of a tiny model with the real TRL and PEFT: the same bytes each time, killed or not; what is kept."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import random
 from collections.abc import Sequence
@@ -14,11 +15,15 @@ import pytest
 from models import tiny_qwen
 
 from llama_index_hybridmem.errors import ConfigurationError, TrainingError
+from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry
 from llama_index_hybridmem.training.bases import open_base
 from llama_index_hybridmem.training.checkpoints import CHECKPOINTS, COMPLETE, keep_adapter
 from llama_index_hybridmem.training.example import Example
 from llama_index_hybridmem.training.loss import answer_loss
+from llama_index_hybridmem.training.measuring import before_and_after
 from llama_index_hybridmem.training.recipe import Recipe
+from llama_index_hybridmem.training.rows import TrainingSet
+from llama_index_hybridmem.training.train import Trained, train
 from llama_index_hybridmem.training.trainer import Fit, fit, is_over, kept_step
 
 RECIPE = Recipe(rank=4, alpha=8, batch_size=4, micro_batch=2, epochs=1, evaluations=2, precision="fp32", replay=0)
@@ -192,3 +197,108 @@ def test_other_methods_train_too(model: Path, tmp_path: Path, method: Any) -> No
     found = run(model, tmp_path, replace(RECIPE, method=method, max_steps=2, virtual_tokens=3))
     assert found.steps == 2
     assert all(math.isfinite(line["loss"]) for line in found.losses if "loss" in line)
+
+
+# -- from a training set to the registry ------------------------------------------------------------------------------
+
+SET = TrainingSet("stones", tuple(TRAIN), tuple(DEV), made_of={"options": "of the export"})
+SHORT = replace(RECIPE, max_steps=2, replay=0.2)
+
+
+def trained(model: Path, folder: Path, recipe: Recipe = SHORT, **options: Any) -> Trained:
+    """A run of few rows, which must be asked for."""
+    return train(SET, model, folder / "run", recipe, few_rows=True, **options)
+
+
+def test_a_run_lands_in_the_registry_as_a_candidate_with_its_lineage(model: Path, tmp_path: Path) -> None:
+    """Data, recipe, versions, base: all that made it; no alias of those that answer users moves."""
+    made = trained(model, tmp_path, registry=tmp_path / "registry", name="stones")
+    registry = AdapterRegistry(tmp_path / "registry")
+    assert registry.aliases("stones") == {"candidate": made.version.sha256 if made.version else ""}
+    version = registry.get("stones@candidate")
+    lineage = version.lineage
+    assert lineage["base"] == "tiny"
+    assert lineage["data"]["options"] == "of the export"
+    assert lineage["recipe"] == SHORT.to_json()
+    assert {"torch", "peft", "trl", "python"} <= lineage["versions"].keys()
+    assert version.made_for is not None
+    assert version.made_for.name == "tiny"
+    assert str(tmp_path) not in json.dumps(version.to_json())
+    assert registry.check("stones@candidate", model), "it passes every check against its base"
+
+
+def test_a_finished_run_is_not_made_again_and_another_one_is_refused(model: Path, tmp_path: Path) -> None:
+    """The same call reads the report; other rows or another recipe need another folder."""
+    first = trained(model, tmp_path)
+    steps: list[int] = []
+    again = trained(model, tmp_path, progress=lambda step, of, losses: steps.append(step))
+    assert (again.report, steps) == (first.report, [])
+    assert not (tmp_path / "run" / CHECKPOINTS).exists()
+    with pytest.raises(ConfigurationError, match="recipe, rank was 4, is 8"):
+        trained(model, tmp_path, replace(SHORT, rank=8))
+
+
+def test_a_killed_run_is_gone_on_with_by_the_same_call(model: Path, tmp_path: Path) -> None:
+    """And its adapter has the bytes of an unbroken one."""
+    whole = trained(model, tmp_path / "whole")
+
+    def killed(step: int, of: int, losses: Any) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        trained(model, tmp_path / "killed", progress=killed)
+    assert not (tmp_path / "killed" / "run" / "report.json").exists()
+    again = trained(model, tmp_path / "killed")
+    for name in ("adapter_model.safetensors", "adapter_config.json", "hybridmem.json"):
+        assert (again.weights / name).read_bytes() == (whole.weights / name).read_bytes()
+
+
+def test_the_report_says_what_was_done(model: Path, tmp_path: Path) -> None:
+    """Rows, steps, losses and warnings, as JSON and as a page."""
+    made = trained(model, tmp_path)
+    report = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
+    assert report == made.report
+    assert report["data"] | {"longest": 0, "tokens": 0} == {
+        "train": 20, "replayed": 5, "dev": 4, "test": 0, "facts_in_targets": None, "longest": 0, "tokens": 0
+    }  # fmt: skip
+    assert (report["steps"], report["planned_steps"]) == (2, 2)
+    assert any("below 100 retrieval with a few examples" in warning for warning in report["warnings"])
+    assert "stones" in (tmp_path / "run" / "report.html").read_text("utf-8")
+    lines = (tmp_path / "run" / "losses.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == report["losses"]
+
+
+def test_training_goes_on_from_an_adapter(model: Path, tmp_path: Path) -> None:
+    """Its weights are where the next run begins: a step of no size leaves them as they are."""
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    first = trained(model, tmp_path / "first")
+    further = trained(model, tmp_path / "further", replace(SHORT, learning_rate=1e-12, seed=3), start=first.weights)
+    before, after = (load_file(made.weights / "adapter_model.safetensors") for made in (first, further))
+    assert all(np.allclose(before[name], after[name], atol=1e-7) for name in before)
+    assert any(np.abs(value).max() > 0 for name, value in after.items() if "lora_B" in name)
+    assert (
+        further.report["lineage"]["start"]
+        == hashlib.sha256((first.weights / "adapter_model.safetensors").read_bytes()).hexdigest()
+    )
+
+
+def test_few_rows_are_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    """With what to do instead."""
+    with pytest.raises(ConfigurationError, match="20 rows to train on: below 100 retrieval with a few examples"):
+        train(SET, tmp_path / "no model", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_was_learned_is_served(model: Path, tmp_path: Path) -> None:
+    """The adapter answers through LoraHuggingFaceLLM, alone and beside its base, better than the base does."""
+    rows = [replace(each, completion="It is red.") for each in ROWS]
+    known = TrainingSet("red", tuple(rows[:20]), tuple(rows[20:]))
+    recipe = replace(RECIPE, rank=8, alpha=16, learning_rate=2e-2, epochs=8, evaluations=1, patience=0)
+    made = train(known, model, tmp_path / "run", recipe, few_rows=True)
+    found = before_and_after(model, made.weights, known.dev)
+    assert found["scores"]["after"]["exact"] == 1.0
+    assert found["scores"]["before"]["exact"] == 0.0
+    assert found["scores"]["difference"]["low"] > 0
+    assert found["answers"][0]["after"] == "It is red."

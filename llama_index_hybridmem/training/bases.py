@@ -85,20 +85,24 @@ def open_base(base: Path | str, recipe: Recipe, *, start: Path | str | None = No
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if start is not None:
-        model = _further(model, Path(start), recipe)
+        model = _further(model, place, Path(start), recipe)
     return Base(name, model, tokenizer)
 
 
-def _further(model: Any, start: Path, recipe: Recipe) -> Any:
+def _further(model: Any, place: str, start: Path, recipe: Recipe) -> Any:
     from peft import PeftModel
 
     if recipe.method not in ("lora", "qlora"):
         raise ConfigurationError(f"an adapter is trained further with lora or qlora, not {recipe.method}")
     open_adapter(start)  # refuses what is none, and pickles, before anything is loaded
     try:
-        return PeftModel.from_pretrained(model, str(start), is_trainable=True)
+        with without_others_news():
+            adapted = PeftModel.from_pretrained(model, str(start), is_trainable=True)
     except (RuntimeError, ValueError, KeyError) as error:
         raise ConfigurationError(f"{start} cannot be trained further on this base: {error}") from error
+    for config in adapted.peft_config.values():  # else PEFT looks for the base on a hub, by the name the adapter has
+        config.base_model_name_or_path = place
+    return adapted
 
 
 def _loading(recipe: Recipe) -> Mapping[str, Any]:
