@@ -18,6 +18,7 @@ from llama_index_hybridmem.training.overfitting import points, stretch
 _STYLE = Path(report_page.__file__).parent / "report_page.css"
 _NONE = "–"
 _DRAWN = 60  # points of a fitted curve
+_BESIDE = 13  # letters that have room beside a bar
 
 Row = Mapping[str, Any]
 
@@ -30,7 +31,7 @@ def page(report: Row) -> str:
             "losses", "kept_step", "steps", "planned_steps", "seconds", "scores", "learning_curve", "scaling_curve",
             "lineage" and "answers"; the same report gives the same bytes.
     """
-    title = f"Training run {text(report.get('name', ''))}"
+    title = f"Training run: {text(report.get('name') or 'without a name')}"
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
@@ -120,7 +121,7 @@ def _scores(scores: Row) -> Iterator[str]:
     rows = [(_plain(name), each) for name, each in (scores.get("kinds") or {}).items()]
     if not rows:
         return
-    drawn = [(name, _bar(each.get("before")), _bar(each.get("after"))) for name, each in rows]
+    drawn = [(_short(name), _bar(each.get("before")), _bar(each.get("after"))) for name, each in rows]
     gained: Row = scores.get("difference") or {}
     lead = ""
     if gained:
@@ -219,3 +220,7 @@ def _section(head: str, lead: str, svg: str, note: str = "", close: bool = True)
 def _plain(name: str) -> str:
     """A name without what cannot be written; a drawing escapes it."""
     return unescape(text(name))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _BESIDE else f"{name[: _BESIDE - 1]}…"
