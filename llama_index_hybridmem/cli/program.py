@@ -24,6 +24,7 @@ from . import (
     reindex,
     report,
     stats,
+    train,
     value,
 )
 
@@ -66,6 +67,7 @@ app.command()(migrate.migrate)
 app.command()(demo.demo)
 app.command()(report.report)
 app.command()(value.value)
+app.command()(train.train)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(graph.app, name="graph")
 app.add_typer(costs.app, name="costs")
