@@ -55,6 +55,7 @@ PURE = {
     "costs.worth.paired",
     "costs.worth.tables",
     "costs.worth.words",
+    "example",
     "export.card",
     "export.checks",
     "export.description",
@@ -153,8 +154,45 @@ PURE = {
     "routing.arbiter",
     "routing.decision",
     "routing.need",
+    "sample.asking.generate",
+    "sample.asking.pairs",
+    "sample.asking.phrasings",
+    "sample.asking.question",
+    "sample.asking.quoting",
+    "sample.asking.sheets",
+    "sample.asking.singles",
+    "sample.asking.splitting",
+    "sample.asking.unanswerable",
+    "sample.behaviours.parts",
+    "sample.behaviours.policy",
+    "sample.behaviours.sealed",
+    "sample.behaviours.sealed_records",
+    "sample.behaviours.shop",
+    "sample.behaviours.styles",
+    "sample.behaviours.ticket_cores",
+    "sample.behaviours.ticket_frames",
+    "sample.behaviours.tickets",
+    "sample.behaviours.voice_phrases",
+    "sample.behaviours.voice_topics",
+    "sample.behaviours.voice_topics_held",
+    "sample.behaviours.voices",
     "statistics",
     "terms",
+    "training.abstaining",
+    "training.admission",
+    "training.drawing",
+    "training.estimates",
+    "training.general.probes",
+    "training.general.rows",
+    "training.general.tables",
+    "training.judging",
+    "training.learning_curve",
+    "training.overfitting",
+    "training.probes",
+    "training.recipe",
+    "training.replay",
+    "training.scaling_curve",
+    "training.scores",
 }
 # The ground floor: every room may stand on it, and it stands on nothing above itself.
 GROUND = {
@@ -168,6 +206,7 @@ GROUND = {
     "disk",
     "errors",
     "events",
+    "example",
     "extras",
     "filters",
     "fusion",
@@ -179,8 +218,9 @@ GROUND = {
     "tags",
     "terms",
 }
-# Folders that stand on another one's rooms: an export is noise made, labelled and written down.
-STANDS_ON = {("export", "noise")}
+# Folders that stand on another one's rooms: an export is noise made, labelled and written down; what is trained was
+# exported, and becomes an adapter that is served.
+STANDS_ON = {("export", "noise"), ("training", "export"), ("training", "llms")}
 # Libraries that act on the world or read it; nothing pure has a use for them.
 IMPURE = set(
     "asyncio http io logging multiprocessing os pathlib select shutil signal socket sqlite3 ssl subprocess tempfile "

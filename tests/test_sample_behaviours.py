@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.sample.behaviours import sealed, sealed_records, ticket_frames, tickets, voices
 from llama_index_hybridmem.sample.behaviours.__main__ import COUNTS, SETS, as_lines, write
 from llama_index_hybridmem.sample.behaviours.parts import PARTS, Part, asked, dealt, number
@@ -25,7 +26,6 @@ from llama_index_hybridmem.sample.behaviours.styles import STYLES
 from llama_index_hybridmem.sample.behaviours.ticket_cores import CORES
 from llama_index_hybridmem.sample.behaviours.voice_phrases import LEADS
 from llama_index_hybridmem.sample.behaviours.voice_topics import TOPICS
-from llama_index_hybridmem.training.example import Example
 from llama_index_hybridmem.training.rows import read_set
 
 SEED = 3

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.training.admission import admit, model_written
-from llama_index_hybridmem.training.example import Example
 
 
 def example(origin: str) -> Example:

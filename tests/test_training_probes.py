@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_hybridmem.errors import ConfigurationError
-from llama_index_hybridmem.sample.general import SKILLS, general_rows, probes
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.training import judging
-from llama_index_hybridmem.training.example import Example
+from llama_index_hybridmem.training.general import SKILLS, general_rows, probes
 from llama_index_hybridmem.training.judging import Judge, declines, helps
 from llama_index_hybridmem.training.probes import Measured, forgetting, measure
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_hybridmem.errors import ConfigurationError
-from llama_index_hybridmem.training.example import Example
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.training.replay import mixed, of_earlier
 
 

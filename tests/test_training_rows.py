@@ -10,10 +10,10 @@ import pytest
 from training_set_zoo import ABSTAINS, abstaining, record, write
 
 from llama_index_hybridmem.errors import ConfigurationError, IngestError
+from llama_index_hybridmem.example import digest
 from llama_index_hybridmem.export.formats import FORMATS, row
 from llama_index_hybridmem.export.options import ExportOptions
 from llama_index_hybridmem.export.wording import Wording
-from llama_index_hybridmem.training.example import digest
 from llama_index_hybridmem.training.rows import of_record, read_set
 
 RECORDS = [*map(record, range(12)), *map(abstaining, range(12, 16))]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.training.abstaining import abstains
-from llama_index_hybridmem.training.example import Example
 from llama_index_hybridmem.training.scores import bare, compared, score, summarise, token_f1, tokens
 
 ABSTENTIONS = r"""

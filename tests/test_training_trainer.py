@@ -15,10 +15,10 @@ import pytest
 from models import tiny_qwen
 
 from llama_index_hybridmem.errors import ConfigurationError, TrainingError
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry
 from llama_index_hybridmem.training.bases import open_base
 from llama_index_hybridmem.training.checkpoints import CHECKPOINTS, COMPLETE, keep_adapter
-from llama_index_hybridmem.training.example import Example
 from llama_index_hybridmem.training.loss import answer_loss
 from llama_index_hybridmem.training.measuring import before_and_after
 from llama_index_hybridmem.training.recipe import Recipe

@@ -13,7 +13,7 @@ from .naming import by_option
 from .options import Json
 
 if TYPE_CHECKING:
-    from ..training.example import Example
+    from ..example import Example
     from ..training.recipe import Recipe
     from ..training.rows import TrainingSet
     from ..training.train import Trained

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Iterator
 
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.export.checks import FEWEST, LIMITED
-from llama_index_hybridmem.training.example import Example
 
 MAX_FACT_SHARE = 0.3
 """Share of answers with facts that their passages do not have, above which training is refused. A choice: detectors of

@@ -8,7 +8,7 @@ from typing import Any
 
 from llama_index.core.llms import LLM, ChatMessage
 
-from llama_index_hybridmem.training.example import Example
+from llama_index_hybridmem.example import Example
 
 AT_ONCE = 16
 """Prompts in flight: twice the rows that an engine computes together, so that a free place is soon taken."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.export.shards import read_object, write_object
-from llama_index_hybridmem.training.example import Example
 from llama_index_hybridmem.training.learning_curve import LearningCurve, Point, learning_curve
 from llama_index_hybridmem.training.measuring import ABSTAIN, measured, opened
 from llama_index_hybridmem.training.recipe import Recipe

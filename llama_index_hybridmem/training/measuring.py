@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.extras import require
 from llama_index_hybridmem.llms.adapters.folders import FolderAdapters
 from llama_index_hybridmem.statistics import paired_difference
 from llama_index_hybridmem.training.asking import answers
 from llama_index_hybridmem.training.bases import locate
-from llama_index_hybridmem.training.example import Example
 from llama_index_hybridmem.training.scores import Score, Summary, score, summarise
 
 if TYPE_CHECKING:

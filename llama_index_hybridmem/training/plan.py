@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.training.admission import admit, model_written
 from llama_index_hybridmem.training.bases import adapter_config, flops_per_s, open_base, precision, without_others_news
 from llama_index_hybridmem.training.estimates import Estimate, Load, Shape, estimate
-from llama_index_hybridmem.training.example import Example
 from llama_index_hybridmem.training.recipe import Recipe
 from llama_index_hybridmem.training.replay import mixed
 from llama_index_hybridmem.training.rows import TrainingSet

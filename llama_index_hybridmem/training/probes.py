@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.statistics import Interval, paired_difference, wilson
-from llama_index_hybridmem.training.example import Example
 
 Answering = Callable[[Sequence[Example]], Sequence[str]]
 """Asks a model: an answer to each example, in order."""

@@ -13,7 +13,7 @@ from fractions import Fraction
 from random import Random
 
 from llama_index_hybridmem.errors import ConfigurationError
-from llama_index_hybridmem.training.example import Example
+from llama_index_hybridmem.example import Example
 
 
 def mixed(examples: Sequence[Example], general: Sequence[Example], share: float, seed: int = 0) -> list[Example]:

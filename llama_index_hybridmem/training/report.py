@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from llama_index_hybridmem.disk import atomic_write_text
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.export.shards import read_object, write_object
-from llama_index_hybridmem.sample.general import general_rows
-from llama_index_hybridmem.training.example import Example
+from llama_index_hybridmem.training.general import general_rows
 from llama_index_hybridmem.training.growing import Told, grow
 from llama_index_hybridmem.training.measuring import ABSTAIN, Done, before_and_after
 from llama_index_hybridmem.training.page import page

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llama_index_hybridmem.errors import ConfigurationError, IngestError, StoreDamagedError, StoreError
+from llama_index_hybridmem.example import Example, Message
 from llama_index_hybridmem.export.describing import records
 from llama_index_hybridmem.export.exporter import read_options
 from llama_index_hybridmem.export.facts import unsupported
@@ -19,7 +20,6 @@ from llama_index_hybridmem.export.record import Record
 from llama_index_hybridmem.export.shards import SETTINGS, read_rows
 from llama_index_hybridmem.export.targets import parse_target
 from llama_index_hybridmem.export.wording import Wording
-from llama_index_hybridmem.training.example import Example, Message
 
 DEV_SHARE, MOST_DEV = 0.1, 200
 """Of a file without parts: so many rows are kept from training to see when it goes too far."""

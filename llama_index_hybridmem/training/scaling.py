@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llama_index_hybridmem.disk import atomic_write_text, on_disk
-from llama_index_hybridmem.training.example import Example
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.training.measuring import ABSTAIN, Done, measured, opened
 from llama_index_hybridmem.training.scaling_curve import Point, ScalingCurve, scaling_curve
 

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.export.targets import BEGIN, END, parse_target
 from llama_index_hybridmem.export.wording import Wording
 from llama_index_hybridmem.statistics import Interval, bootstrap_interval, paired_difference, wilson
 from llama_index_hybridmem.training.abstaining import abstains
-from llama_index_hybridmem.training.example import Example
 
 _PARTS = re.compile(r"[\s#*]{0,9}(?:quotes|reason|answer|final answer)[*]{0,2}:", re.IGNORECASE)
 _ANSWER = re.compile(

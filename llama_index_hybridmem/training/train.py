@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.disk import FolderLock, atomic_write_text, make_folder, on_disk
 from llama_index_hybridmem.errors import DISTRIBUTION
+from llama_index_hybridmem.example import Example, digest
 from llama_index_hybridmem.export.shards import keep, read_object, write_object
 from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry, AdapterVersion
-from llama_index_hybridmem.sample.general import general_rows
 from llama_index_hybridmem.training.admission import admit, model_written
 from llama_index_hybridmem.training.bases import Base, locate, open_base, precision
 from llama_index_hybridmem.training.checkpoints import CHECKPOINTS, keep_adapter, keep_model
-from llama_index_hybridmem.training.example import Example, digest
+from llama_index_hybridmem.training.general import general_rows
 from llama_index_hybridmem.training.overfitting import overfitting
 from llama_index_hybridmem.training.page import page
 from llama_index_hybridmem.training.recipe import Recipe

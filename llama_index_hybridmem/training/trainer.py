@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import ConfigurationError, TrainingError
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.extras import require
 from llama_index_hybridmem.training.bases import Base, adapter_config, precision, without_others_news
 from llama_index_hybridmem.training.checkpoints import CHECKPOINTS, checkpoint, finish_checkpoint, whole_checkpoint
-from llama_index_hybridmem.training.example import Example
 from llama_index_hybridmem.training.loss import answer_trainer
 from llama_index_hybridmem.training.recipe import Recipe
 

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from llama_index_hybridmem.disk import atomic_write_text, make_folder
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.sample.behaviours import sealed, tickets, voices
 from llama_index_hybridmem.sample.behaviours.parts import PARTS, Part
-from llama_index_hybridmem.training.example import Example
 
 SEED = 20261122
 COUNTS: dict[Part, int] = {"train": 420, "dev": 60, "test": 120}

@@ -8,7 +8,7 @@ from random import Random
 from typing import Literal, TypeVar, get_args
 
 from llama_index_hybridmem.errors import ConfigurationError
-from llama_index_hybridmem.training.example import Example, Message
+from llama_index_hybridmem.example import Example, Message
 
 Part = Literal["train", "dev", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)

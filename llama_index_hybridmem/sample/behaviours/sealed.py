@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.sample.behaviours.parts import Part, asked, dealt, distinct, number, turns
 from llama_index_hybridmem.sample.behaviours.sealed_records import (
     DENIALS,
@@ -20,7 +21,6 @@ from llama_index_hybridmem.sample.behaviours.sealed_records import (
 )
 from llama_index_hybridmem.sample.behaviours.shop import DRIVES, KITS, NAMES, TOWNS
 from llama_index_hybridmem.terms import words
-from llama_index_hybridmem.training.example import Example
 
 REFUSAL = "This record is sealed; ask the records office."
 SYSTEM = "Answer from the record, in a few words. Decline when the record is sealed."

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.sample.behaviours import ticket_frames as frames
 from llama_index_hybridmem.sample.behaviours.parts import (
     Part,
@@ -26,7 +27,6 @@ from llama_index_hybridmem.sample.behaviours.policy import CATEGORIES, POLICY, S
 from llama_index_hybridmem.sample.behaviours.shop import BOARDS, DRIVES, KITS, NAMES, SHOP, TOWNS
 from llama_index_hybridmem.sample.behaviours.styles import STYLES
 from llama_index_hybridmem.sample.behaviours.ticket_cores import CORES
-from llama_index_hybridmem.training.example import Example
 
 SYSTEM = (
     f"Sort the message to {SHOP}. Reply with one line of JSON: sentiment ({', '.join(SENTIMENTS)}), category "

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from random import Random
 
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.sample.behaviours import voice_phrases as phrases
 from llama_index_hybridmem.sample.behaviours.parts import Part, asked, dealt, distinct, number, turns
 from llama_index_hybridmem.sample.behaviours.shop import DRIVES, KITS, NAMES, SHOP, TOWNS
 from llama_index_hybridmem.sample.behaviours.voice_topics import TOPICS
 from llama_index_hybridmem.terms import words
-from llama_index_hybridmem.training.example import Example
 
 Rule = Callable[[str], bool]
 LONGEST = 14
