@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_index_hybridmem.errors import ConfigurationError
-from llama_index_hybridmem.training.example import Example
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.training.probes import Measured
 from llama_index_hybridmem.training.scores import Score
 from llama_index_hybridmem.training.verdict import ALL, ANSWERING, CLEAN, FORGETTING, Verdict, judge, rows_needed

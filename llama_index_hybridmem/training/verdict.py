@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from llama_index_hybridmem.errors import ConfigurationError
+from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.statistics import Interval, paired_difference
-from llama_index_hybridmem.training.example import Example
 from llama_index_hybridmem.training.probes import Forgetting, Measured, forgetting
 from llama_index_hybridmem.training.scores import Score
 
