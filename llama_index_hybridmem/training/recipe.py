@@ -94,10 +94,10 @@ class Recipe:
             if not (name in _OPTIONAL and getattr(self, name) is None):
                 _number(name, getattr(self, name), above, below)
         if not self.targets or not all(isinstance(each, str) and each for each in self.targets):
-            raise ConfigurationError(f"recipe, targets: names of layers, not {self.targets!r:.60}")
+            raise ConfigurationError(f"targets: names of layers, not {self.targets!r:.60}")
         if self.batch_size % self.micro_batch and self.micro_batch < self.batch_size:
             raise ConfigurationError(
-                f"recipe, batch_size: {self.batch_size} is no multiple of micro_batch={self.micro_batch}"
+                f"batch_size: {self.batch_size} is no multiple of micro_batch={self.micro_batch}"
             )
 
     @property
@@ -164,16 +164,16 @@ _OPTIONAL = {"max_steps", "max_length", "learning_rate"}
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ConfigurationError(f"recipe, {name}: no {value!r:.40}; there are {', '.join(known)}")
+        raise ConfigurationError(f"{name}: no {value!r:.40}; there are {', '.join(known)}")
 
 
 def _whole(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigurationError(f"recipe, {name}: a whole number of at least {least}, not {value!r:.40}")
+        raise ConfigurationError(f"{name}: a whole number of at least {least}, not {value!r:.40}")
 
 
 def _number(name: str, value: object, above: bool, below: float) -> None:
     number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     if not (math.isfinite(number) and (number > 0 if above else number >= 0) and number < below):
         limits = ("above 0" if above else "of 0 or more") + (f" and below {below:g}" if below < math.inf else "")
-        raise ConfigurationError(f"recipe, {name}: a number {limits}, not {value!r:.40}")
+        raise ConfigurationError(f"{name}: a number {limits}, not {value!r:.40}")

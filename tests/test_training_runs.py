@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from models import tiny_qwen
 
+from llama_index_hybridmem.cli.main import main
 from llama_index_hybridmem.errors import ConfigurationError, TrainingError
 from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry
@@ -302,3 +303,85 @@ def test_what_was_learned_is_served(model: Path, tmp_path: Path) -> None:
     assert found["scores"]["before"]["exact"] == 0.0
     assert found["scores"]["difference"]["low"] > 0
     assert found["answers"][0]["after"] == "It is red."
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: object) -> int:
+    """Run it; give the exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, arguments)])
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="module", name="rows_file")
+def _rows_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows as a JSONL file of prompts and completions."""
+    place = tmp_path_factory.mktemp("rows") / "stones.jsonl"
+    place.write_text("".join(json.dumps({"id": each.id, **each.row()}) + "\n" for each in ROWS), "utf-8")
+    return place
+
+
+def test_the_command_trains_measures_and_registers(
+    model: Path, rows_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One command: rows in, an adapter in the registry out, with what it brought, as JSON and in words."""
+    asked = ("train", rows_file, "--base", model, "--out", tmp_path / "run", "--few-rows", "--max-steps", 2)
+    asked = (*asked, "--rank", 4, "--registry", tmp_path / "registry", "--name", "stones", "--precision", "fp32")
+    asked = (*asked, "--learning-curve", "6,12", "--scaling", "--replay", 0)
+    assert command(*asked, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["scores"]["before"]["n"] == report["data"]["dev"] == 2
+    assert [point["rows"] for point in report["learning_curve"]["points"]] == [6, 12]
+    assert len(report["scaling_curve"]["scales"]) == 6
+    assert report == json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
+    assert command(*asked) == 0
+    told = capsys.readouterr().out
+    assert "stones@candidate until it is promoted" in told
+    assert "! 22 rows to train on" in told
+    assert "cannot be told" in told, "two sizes are too few for a curve"
+
+
+def test_a_dry_run_trains_nothing_and_says_what_it_would_take(
+    model: Path, rows_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parameters, share, memory and time, counted on the model's shape."""
+    asked = ("train", rows_file, "--base", model, "--out", tmp_path / "run", "--rank", 4, "--replay", 0, "--dry-run")
+    assert command(*asked) == 0
+    assert "parameters (" in (told := capsys.readouterr().out)
+    assert "! 22 rows to train on" in told
+    assert command(*asked, "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    opened = open_base(model, Recipe())
+    whole = sum(weight.numel() for weight in opened.model.parameters())
+    # each adapted layer of a rows x b columns gets rank 4 x (a + b)
+    layers = [part for name, part in opened.model.named_modules() if name.endswith("_proj")]
+    adapter = sum(4 * (part.in_features + part.out_features) for part in layers)
+    assert (plan["parameters"], plan["trainable"]) == (whole, adapter)
+    assert plan["steps"] == 6
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--rank", "0"), "--rank: a whole number of at least 1"),
+        (("--method", "magic"), "--method: no 'magic'; there are lora, qlora, full, prompt"),
+        (("--learning-curve", "many"), "--learning-curve: numbers of rows as 100,250,500, not 'many'"),
+        (("--start", "stones@prod"), "--start stones@prod: no such folder; to name a version, give --registry"),
+        ((), "22 rows to train on: below 100 retrieval"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_line(
+    model: Path,
+    rows_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    told: str,
+) -> None:
+    """With the option's name; nothing is trained."""
+    assert command("train", rows_file, "--base", model, "--out", tmp_path / "run", *options) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
