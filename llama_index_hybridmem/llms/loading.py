@@ -121,7 +121,7 @@ def load(source: Source) -> Loaded:
         options["quantization_config"] = _quantized(source.quantization, source.dtype)
     try:
         dtype = source.dtype if source.dtype == "auto" else getattr(torch, source.dtype)
-        with _no_progress_bar():
+        with no_progress_bar():
             tokenizer = AutoTokenizer.from_pretrained(source.path, revision=source.revision or "main")
             model: Any = AutoModelForCausalLM.from_pretrained(
                 source.path, revision=source.revision or "main", dtype=dtype, **options
@@ -178,7 +178,8 @@ def as_text(value: Any) -> str:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
+    """Transformers' bar of loading weights is not shown meanwhile: a library prints nothing."""
     from transformers.utils import logging as settings
 
     shown = settings.is_progress_bar_enabled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.extras import require
 from llama_index_hybridmem.llms.adapters.files import open_adapter
+from llama_index_hybridmem.llms.loading import no_progress_bar
 from llama_index_hybridmem.llms.smollm2 import NAME as SMOLLM2
 from llama_index_hybridmem.llms.smollm2 import model_folder
 from llama_index_hybridmem.training.recipe import Recipe
@@ -72,12 +74,13 @@ def open_base(base: Path | str, recipe: Recipe, *, start: Path | str | None = No
 
     name, place = locate(base)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        if empty:
-            with torch.device("meta"):
-                model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place))  # type: ignore[no-untyped-call]
-        else:
-            model = AutoModelForCausalLM.from_pretrained(place, **_loading(recipe))
+        with without_others_news():
+            tokenizer = AutoTokenizer.from_pretrained(place)
+            if empty:
+                with torch.device("meta"):
+                    model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place))  # type: ignore[no-untyped-call]
+            else:
+                model = AutoModelForCausalLM.from_pretrained(place, **_loading(recipe))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"no base model {str(base)!r}: {error}") from error
     if not getattr(tokenizer, "chat_template", None):
@@ -173,7 +176,13 @@ def flops_per_s() -> float:
 
 @contextmanager
 def without_others_news() -> Iterator[None]:
-    """Libraries of different ages tell of each other's renamed options; nobody who trains can change that."""
-    with warnings.catch_warnings():
+    """Libraries tell of each other's renamed options, of bars and of kernels; nobody who trains can change that."""
+    told = logging.getLogger("bitsandbytes")
+    level = told.level
+    with warnings.catch_warnings(), no_progress_bar():
         warnings.simplefilter("ignore", FutureWarning)
-        yield
+        told.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            told.setLevel(level)
