@@ -8,7 +8,7 @@ have to pass makes it no easier to pass by chance, so no interval is corrected f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -137,7 +137,7 @@ def judge(
     if general_before is not None and general_after is not None:
         skills = tuple(forgetting(general_before, general_after, seed))
         checks.append(_kept(skills))
-    return Verdict(name, _together(checks), better, tuple(checks), skills)
+    return Verdict(name, together(each.passed for each in checks), better, tuple(checks), skills)
 
 
 def check(name: str, changes: Sequence[float], margin: float, seed: int = 0) -> Check:
@@ -178,6 +178,12 @@ def rows_needed(changes: Sequence[float], margin: float) -> int:
     return math.ceil(_Z * _Z * spread / margin**2)
 
 
+def together(passed: Iterable[bool | None]) -> bool | None:
+    """Tell whether all passed: not, where one did not; else None, where one cannot be told."""
+    found = list(passed)
+    return False if False in found else None if None in found else True
+
+
 def _kept(skills: Sequence[Forgetting]) -> Check:
     probes = sum(each.n for each in skills)
     lost = [each for each in skills if each.verdict == "forgotten"]
@@ -196,11 +202,6 @@ def _unseen(skills: Sequence[Forgetting]) -> Iterator[str]:
     unseen = [each.skill for each in skills if not each.measurable]
     if unseen:
         yield f" (not measurable: {', '.join(unseen)})"
-
-
-def _together(checks: Sequence[Check]) -> bool | None:
-    found = [each.passed for each in checks]
-    return False if False in found else None if None in found else True
 
 
 def _points(share: float) -> str:
