@@ -195,13 +195,7 @@ def test_rounds_learn_from_new_failures_with_replay_and_are_asked_all_that_was_h
     assert set(two.report["verdicts"]) == {"base", PROMOTED, EARLIER}
     assert two.report["verdicts"][EARLIER]["checks"]["all rows"]["n"] == one.report["rounds"]["0001"]["candidate"]["n"]
     lineage = registry.get("stones@candidate").lineage
-    assert (lineage["data"]["round"], lineage["start"]) == ("0002", hash_of(registry, one))
-
-
-def hash_of(registry: AdapterRegistry, made: Candidate) -> str:
-    """Of the weights of a version."""
-    assert made.version is not None
-    return registry.get(made.version).weights_sha256
+    assert (lineage["data"]["round"], lineage["start"]) == ("0002", weights(one))
 
 
 def test_a_promoted_version_of_another_base_is_refused_with_advice(
