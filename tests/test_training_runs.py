@@ -6,12 +6,15 @@ import hashlib
 import json
 import math
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import SOAK
 from models import tiny_qwen
 
 from llama_index_hybridmem.cli.main import main
@@ -385,3 +388,21 @@ def test_what_cannot_be_done_is_told_in_a_line(
     assert command("train", rows_file, "--base", model, "--out", tmp_path / "run", *options) == 2
     assert told in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="two processes that import torch: run by make soak")
+def test_two_processes_train_what_one_trains(model: Path, rows_file: Path, tmp_path: Path) -> None:
+    """As accelerate starts them, one a GPU, here on the CPU: the same steps over the same rows, but for rounding."""
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    asked = ["train", str(rows_file), "--base", str(model), "--few-rows", "--max-steps", "2", "--rank", "4"]
+    asked += ["--batch-size", "8", "--micro-batch", "2", "--replay", "0", "--precision", "fp32", "--measure", "0"]
+    bin_ = Path(sys.executable).parent
+    start = [str(bin_ / "torchrun"), "--standalone", "--nproc_per_node", "2", "--no-python", str(bin_ / "hybridmem")]
+    subprocess.run([*start, *asked, "--out", str(tmp_path / "two")], check=True, timeout=600, capture_output=True)
+    assert command(*asked, "--out", tmp_path / "one") == 0
+    one, two = (load_file(tmp_path / each / "adapter" / "adapter_model.safetensors") for each in ("one", "two"))
+    assert all(np.allclose(one[name], two[name], atol=1e-6) for name in one)
+    assert max(float(np.abs(value).max()) for name, value in two.items() if "lora_B" in name) > 1e-5

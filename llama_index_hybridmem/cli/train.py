@@ -107,6 +107,8 @@ def train(
             report: Mapping[str, Any] = found.to_json()
         else:
             made = _train(rows, base, out, recipe, registry, name, further, replayed, few_rows, facts)
+            if not made.report:  # one of several processes, which computed with the first
+                return
             report = _measured(made, rows, base, recipe, sizes, scaling, measure, replayed)
             told = trained_told(made, report)
     if as_json:

@@ -29,7 +29,7 @@ def whole_checkpoint(folder: Path) -> Path | None:
     for each in found:
         if (each / COMPLETE).exists():
             return each
-        shutil.rmtree(each)
+        shutil.rmtree(each, ignore_errors=True)  # of several processes another one may be at it
     return None
 
 

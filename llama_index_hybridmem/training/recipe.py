@@ -96,19 +96,12 @@ class Recipe:
         if not self.targets or not all(isinstance(each, str) and each for each in self.targets):
             raise ConfigurationError(f"targets: names of layers, not {self.targets!r:.60}")
         if self.batch_size % self.micro_batch and self.micro_batch < self.batch_size:
-            raise ConfigurationError(
-                f"batch_size: {self.batch_size} is no multiple of micro_batch={self.micro_batch}"
-            )
+            raise ConfigurationError(f"batch_size: {self.batch_size} is no multiple of micro_batch={self.micro_batch}")
 
     @property
     def rate(self) -> float:
         """The learning rate that is meant."""
         return LEARNING_RATES[self.method] if self.learning_rate is None else self.learning_rate
-
-    @property
-    def accumulation(self) -> int:
-        """Micro-batches per step."""
-        return max(1, self.batch_size // self.micro_batch)
 
     @property
     def hash(self) -> str:

@@ -31,7 +31,7 @@ from llama_index_hybridmem.training.page import page
 from llama_index_hybridmem.training.recipe import Recipe
 from llama_index_hybridmem.training.replay import mixed
 from llama_index_hybridmem.training.rows import TrainingSet, read_set
-from llama_index_hybridmem.training.trainer import Fit, Progress, fit
+from llama_index_hybridmem.training.trainer import Fit, Progress, fit, is_first
 
 if TYPE_CHECKING:
     from llama_index_hybridmem.llms.adapters.compatibility import BaseRecord
@@ -116,6 +116,10 @@ def train(
     )
     learned = mixed(rows.train, general_or_own(general, recipe), recipe.replay, recipe.seed)
     asked = _asked(rows, learned, base, recipe, start)
+    weights = out / (MODEL if recipe.method == "full" else ADAPTER)
+    if not is_first():  # it computes with the first one, and writes nothing
+        fit(open_base(base, recipe, start=start), learned, rows.dev, recipe, out)
+        return Trained(out, weights, None, {})
     make_folder(out)
     with FolderLock(out):
         keep(out / ASKED, asked, "a training run", "Name a new folder, or ask as before")
@@ -123,7 +127,6 @@ def train(
             report: Mapping[str, Any] = read_object(out / REPORT)
         else:
             report = _run(rows, learned, base, recipe, out, start, asked, warnings, progress)
-        weights = out / (MODEL if recipe.method == "full" else ADAPTER)
         added = _register(registry, name or rows.name, weights, recipe, report)
     return Trained(out, weights, added, report)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -205,7 +206,7 @@ def _arguments(recipe: Recipe, folder: Path, steps: int, every: int, watched: bo
         max_steps=steps,
         per_device_train_batch_size=min(recipe.micro_batch, recipe.batch_size),
         per_device_eval_batch_size=min(recipe.micro_batch, recipe.batch_size),
-        gradient_accumulation_steps=recipe.accumulation,
+        gradient_accumulation_steps=max(1, recipe.batch_size // (recipe.micro_batch * processes())),
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
         max_length=None,  # what is too long was left out, and counted
@@ -224,6 +225,16 @@ def _arguments(recipe: Recipe, folder: Path, steps: int, every: int, watched: bo
         disable_tqdm=True,
         dataloader_pin_memory=on_gpu,
     )
+
+
+def processes() -> int:
+    """How many processes train together, as accelerate and torchrun say it; 1 without them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first() -> bool:
+    """Whether this process is the one of them that writes."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _checkpointing() -> str:
