@@ -16,7 +16,7 @@ from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.training.general import SKILLS, probes
 from llama_index_hybridmem.training.probes import Probe
 from llama_index_hybridmem.training.recipe import Recipe
-from method_arms.costs import BASE, is_bf16, quiet
+from method_arms.costs import BASE, is_bf16
 
 MAX_NEW_TOKENS = {"tickets": 48, "probes": 32}
 """The longest ticket has 36 tokens."""
@@ -55,7 +55,9 @@ def answered(weights: Path | None, method: str, parts: dict[str, list[Example]])
     Returns:
         plain JSON types: ``path`` (how the answers were got), ``seconds`` of them all, and each part's answers.
     """
-    quiet()
+    import torch
+
+    torch.set_flush_denormal(True)
     path, ask = _with_virtual_tokens(weights) if weights and method == "prompt" else _served(weights, method)
     began = time.perf_counter()
     said = {name: ask(examples, MAX_NEW_TOKENS[name]) for name, examples in parts.items()}

@@ -30,7 +30,6 @@ def trained(job: Job, folder: Path) -> dict[str, Any]:
         plain JSON types: what was estimated and what was measured; seconds of training alone, CPU seconds with opening
         the model.
     """
-    quiet()
     from llama_index_hybridmem.training.plan import plan
     from llama_index_hybridmem.training.train import train
 
@@ -60,15 +59,6 @@ def trained(job: Job, folder: Path) -> dict[str, Any]:
         "last_loss": round(told[-1], 3),
         "precision": report["lineage"]["precision"],
     }
-
-
-def quiet() -> None:
-    """Leave out transformers' progress bars, and have tiny numbers count as 0."""
-    import torch
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    torch.set_flush_denormal(True)
 
 
 def peak_mb() -> float:
