@@ -18,7 +18,16 @@ from llama_index_hybridmem.training.admission import MAX_MODEL_SHARE, model_writ
 from llama_index_hybridmem.training.candidates import VERDICT
 from llama_index_hybridmem.training.failures import UNREVIEWED, from_lines, lines, origins, read_failures, without
 from llama_index_hybridmem.training.improving import Improving, improve
-from llama_index_hybridmem.training.rounds import Part, begin, capped, current, learned, question_of, rounds_of
+from llama_index_hybridmem.training.rounds import (
+    Part,
+    begin,
+    capped,
+    current,
+    evenly,
+    learned,
+    question_of,
+    rounds_of,
+)
 from llama_index_hybridmem.training.rows import TrainingSet
 
 FRIDAY = {"question": "When is it due?", "answer": "On Friday", "expected_sources": ["terms.md"], "reviewed": True}
@@ -157,6 +166,16 @@ def test_earlier_rows_are_replayed_as_many_as_new_ones() -> None:
     assert counts["asked, not trained on"] == 1
     assert (counts["new"], counts["earlier"]) == (4, 4)
     assert learned(parts, TrainingSet("set", parts[-1].train), 0.0, 0)[1]["earlier"] == 0
+
+
+@given(st.lists(st.integers(0, 20), max_size=6), st.integers(0, 80))
+def test_each_round_is_replayed_as_much_as_any_other(sizes: list[int], count: int) -> None:
+    """As far as it has rows; together it is what was wanted, or all there is."""
+    shares = evenly(sizes, count)
+    assert sum(shares) == min(count, sum(sizes))
+    assert all(0 <= share <= size for share, size in zip(shares, sizes, strict=True))
+    short = [share for share, size in zip(shares, sizes, strict=True) if share < size]
+    assert max(shares, default=0) - min(short, default=max(shares, default=0)) <= 1
 
 
 def test_what_is_answered_anew_is_neither_replayed_nor_asked_as_it_was() -> None:

@@ -163,8 +163,9 @@ def learned(parts: Sequence[Part], rows: TrainingSet, earlier: float, seed: int)
     *old, new = parts
     asked = {question_of(each) for part in parts for each in part.held_back}
     fresh = [each for each in new.train if question_of(each) not in asked]
-    known = [each for part in old for each in part.train if question_of(each) not in asked]
-    replayed = of_earlier(known, round(earlier * len(fresh)), seed)
+    known = [[each for each in part.train if question_of(each) not in asked] for part in old]
+    shares = evenly([len(some) for some in known], round(earlier * len(fresh)))
+    replayed = [each for some, count in zip(known, shares, strict=True) for each in of_earlier(some, count, seed)]
     train = capped([*fresh, *replayed])
     watched = of_earlier([each for part in old for each in part.dev], round(earlier * len(new.dev)), seed)
     counts = {
@@ -175,6 +176,19 @@ def learned(parts: Sequence[Part], rows: TrainingSet, earlier: float, seed: int)
         "model-written": sum(each.origin == "model" for each in train),
     }
     return replace(rows, train=tuple(train), dev=(*new.dev, *watched), test=new.held_back), counts
+
+
+def evenly(sizes: Sequence[int], count: int) -> list[int]:
+    """Share a count among parts as evenly as their sizes allow, so that a small round is not lost beside a large one.
+
+    Args:
+        sizes: what each part has.
+        count: what is wanted of all together; all of it where there is no more.
+    """
+    shares = [0] * len(sizes)
+    for turn, place in enumerate(sorted(range(len(sizes)), key=lambda each: sizes[each])):
+        shares[place] = min(sizes[place], (count - sum(shares)) // (len(sizes) - turn))
+    return shares
 
 
 def capped(rows: Sequence[Example], share: float = MAX_MODEL_SHARE) -> list[Example]:
