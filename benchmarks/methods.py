@@ -1,6 +1,6 @@
 """Methods of training on the same rows: parameters, memory, seconds, what is learned and what is forgotten.
 
-    OMP_NUM_THREADS=2 python benchmarks/methods.py --out DIR [--quick] > methods.jsonl
+    OMP_NUM_THREADS=2 python benchmarks/methods.py --out DIR [--quick] > methods.jsonl     # about an hour
 
 SmolLM2-135M-Instruct learns support tickets (`sample/behaviours`) by each method of `method_arms/arms.py`: 240 rows,
 seen once, in the same order and by the same recipe but for the one thing that the method is. Then it is asked tickets
@@ -129,7 +129,7 @@ def arguments() -> argparse.Namespace:
     """Read the arguments."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("methods"), help="folder of what is kept")
-    parser.add_argument("--quick", action="store_true", help="six steps of few methods: some minutes, shows nothing")
+    parser.add_argument("--quick", action="store_true", help="six steps of few methods: 8 CPU minutes, shows nothing")
     parser.add_argument("--arms", nargs="+", choices=ARMS, metavar="ARM", help=f"default: all of {'; '.join(ARMS)}")
     parser.add_argument("--seeds", type=int, default=1, help="of each method (1)")
     for name in ("rows", "asked", "probes", "max_steps"):

@@ -5,6 +5,7 @@ A fresh process for each: its peak of memory is the method's own.
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import sys
@@ -49,6 +50,7 @@ def trained(job: Job, folder: Path) -> dict[str, Any]:
         "tokens": report["data"]["tokens"],
         "seconds": report["seconds"],
         "cpu_s": round(time.process_time() - cpu, 1),
+        "load": round(os.getloadavg()[0], 1),
         "peak_mb": peak_mb(),
         "peak_before_mb": before,
         "gpu_peak_mb": gpu_peak_mb(),

@@ -1,7 +1,8 @@
 """What costs and answers come to: quality of the tickets, what was forgotten; pure, asks no model.
 
 With several seeds a row's value is its mean over them, and intervals are over the rows that are asked: seeds make a
-figure steadier, not its interval narrower. Shares have Wilson intervals, differences paired bootstrap ones.
+figure steadier, not its interval narrower. Shares have Wilson intervals (of the mean of the fields wider than need be),
+differences paired bootstrap ones.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from llama_index_hybridmem.statistics import Interval, paired_difference, wilson
 from llama_index_hybridmem.training.probes import Forgetting, Measured, Probe, measure
 
 SEED = 0
-FIELDS, VALID, FORM, ALL = "mean of the fields", "valid JSON", "in the form", "mean of the measurable skills"
+FIELDS, VALID, FORM, ALL = "mean of the fields", "valid JSON", "in the form", "measurable skills together"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def over(seeds: Sequence[Judged], ground: Sequence[Judged]) -> dict[str, float]:
 
 
 def forgotten(before: Judged, after: Sequence[Judged]) -> dict[str, Any]:
-    """What became of each skill, and of those together that the base has."""
+    """What became of each skill, and of all probes together of skills that the base has."""
     found = {skill: _forgotten(skill, old, [each.skills[skill] for each in after]) for skill, old in _skills(before)}
     seen = [skill for skill, each in found.items() if each.measurable]
     together = None

@@ -12,7 +12,7 @@ from typing import Any
 
 Line = Mapping[str, Any]
 QUALITY = ("sentiment", "category", "resolution", "mean of the fields", "valid JSON", "in the form")
-TOGETHER = "mean of the measurable skills"
+TOGETHER = "measurable skills together"
 
 
 def tables(lines: Sequence[Line]) -> str:
@@ -53,6 +53,7 @@ def _costs(lines: Sequence[Line]) -> str:
         "wall s",
         "foretold",
         "CPU s",
+        "load",
         "MB on disk",
     )
     return _grid(head, [_cost(line) for line in _of(lines, "method") if "failed" not in line])
@@ -63,7 +64,7 @@ def _cost(line: Line) -> tuple[str, ...]:
     return (
         f"{line['arm']} ({line['seed']})",
         f"{line['trainable']:,}",
-        f"{100 * line['trainable'] / line['parameters']:.2g}",
+        f"{100 * line['trainable'] / line['parameters']:.2f}",
         str(line["steps"]),
         f"{line['first_loss']:.2f} to {line['last_loss']:.2f}",
         f"{line['peak_mb']:,.0f}{gpu}",
@@ -71,6 +72,7 @@ def _cost(line: Line) -> tuple[str, ...]:
         f"{line['seconds']:.0f}",
         f"{line['estimated_s']:.0f} ({_ratio(line['estimated_s'], line['seconds'])})",
         f"{line['cpu_s']:.0f}",
+        f"{line['load']:.1f}",
         f"{line['weights_mb']:.1f}",
     )
 
