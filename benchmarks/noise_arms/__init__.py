@@ -1,0 +1,1 @@
+"""Parts of `noise_training.py`: questions, damage, arms, answers and what is made of them."""
