@@ -14,7 +14,7 @@ import pytest
 from fakes import WordsEmbedding
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import Document, NodeWithScore, QueryBundle
-from models import tiny_llama, tiny_qwen
+from models import tiny_qwen
 
 from llama_index_hybridmem import HybridMemoryIndex
 from llama_index_hybridmem.errors import AdapterRefusedError, ConfigurationError
@@ -147,14 +147,10 @@ def test_another_call_in_the_folder_is_refused_by_name_of_the_difference(
 def test_without_few_rows_a_small_set_is_refused_and_nothing_is_lost(
     index: HybridMemoryIndex, model: Path, tmp_path: Path
 ) -> None:
-    """The set is kept: told to go on, it asks the store no more."""
-    source = Counting(index)
-    with pytest.raises(ConfigurationError, match="--few-rows"):
-        tuned(source, model, tmp_path, few_rows=False)
-    found = source.asked
-    with pytest.raises(Killed):
-        tuned(source, model, tmp_path, ("training", 1))
-    assert source.asked == found
+    """The set is kept: called again, it needs no store."""
+    for source in (index, tmp_path / "no store"):
+        with pytest.raises(ConfigurationError, match="--few-rows"):
+            tuned(source, model, tmp_path / "out", few_rows=False)
 
 
 def test_rounds_learn_from_new_failures_with_replay_and_are_asked_all_that_was_held_back(
@@ -199,12 +195,16 @@ def test_rounds_learn_from_new_failures_with_replay_and_are_asked_all_that_was_h
 
 
 def test_a_promoted_version_of_another_base_is_refused_with_advice(
-    index: HybridMemoryIndex, whole: Candidate, tmp_path: Path
+    index: HybridMemoryIndex, model: Path, whole: Candidate, tmp_path: Path
 ) -> None:
-    """Before anything is retrieved or trained."""
+    """Before anything is retrieved or trained, by both loops."""
+    from safetensors.torch import load_file, save_file
+
     registry = AdapterRegistry(shutil.copytree(whole.folder.parent / "registry", tmp_path / "registry"))
     registry.alias("stones", "prod", "candidate")
-    other, source = tiny_llama(tmp_path / "other"), Counting(index)
+    other, source = shutil.copytree(model, tmp_path / "other"), Counting(index)
+    changed = {name: weight + 0.1 for name, weight in load_file(model / "model.safetensors").items()}
+    save_file(changed, other / "model.safetensors", {"format": "pt"})
     with pytest.raises(AdapterRefusedError, match="Name the base that stones@.* was trained on"):
         improve(
             failures(tmp_path / "1.jsonl", range(9)),
@@ -215,13 +215,16 @@ def test_a_promoted_version_of_another_base_is_refused_with_advice(
             name="stones",
             how=HOW,
         )
+    with pytest.raises(AdapterRefusedError, match="or give the adapter another name"):
+        tuned(source, other, tmp_path / "out", registry=registry, name="stones")
     assert source.asked == 0
 
 
-def test_what_is_forgotten_is_asked_of_each(index: HybridMemoryIndex, model: Path, whole: Candidate) -> None:
-    """Probes are asked of base and candidate, and stand in the verdict; answers that are kept are not asked again."""
-    (whole.folder / "verdict.json").unlink()
-    made = tuned(index, model, whole.folder, name="stones", probes=probes()[::30])
+def test_what_is_forgotten_is_asked_of_each(model: Path, whole: Candidate, tmp_path: Path) -> None:
+    """Probes are asked of base and candidate, and stand in the verdict; of a set and a run that are there."""
+    for name in ("dataset", "run"):
+        shutil.copytree(whole.folder / name, tmp_path / "out" / name)
+    made = tuned("no store", model, tmp_path / "out", name="stones", probes=probes()[::30])
     found = made.report["verdicts"]["base"]
     assert [each["verdict"] for each in found["skills"]] == ["not measurable on this base"] * 7
     assert found["checks"]["skills kept"]["passed"] is None

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from llama_index_hybridmem.disk import make_folder
-from llama_index_hybridmem.errors import ConfigurationError, UnknownAdapterError
+from llama_index_hybridmem.errors import AdapterRefusedError, ConfigurationError, UnknownAdapterError
 from llama_index_hybridmem.example import Example, digest
 from llama_index_hybridmem.export.shards import fingerprint, read_object, write_object
 from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry, AdapterVersion
 from llama_index_hybridmem.training.asking import MAX_NEW_TOKENS
+from llama_index_hybridmem.training.bases import locate
 from llama_index_hybridmem.training.measuring import Done, measured, opened
 from llama_index_hybridmem.training.probes import Measured, Probe, measure
 from llama_index_hybridmem.training.recipe import Recipe
@@ -79,6 +80,26 @@ def promoted(registry: AdapterRegistry | None, name: str) -> AdapterVersion | No
         return None
     called = next((alias for alias in PROMOTED_ALIASES if alias in aliases), None)
     return None if called is None else registry.get(f"{name}@{called}")
+
+
+def check_promoted(registry: AdapterRegistry, version: AdapterVersion, base: Path | str) -> None:
+    """Check that a version's files are whole, and made for this base, before anything is trained.
+
+    Args:
+        registry: that has it.
+        version: the promoted one.
+        base: see `bases.locate`; one that lies in no folder is checked when it is loaded.
+
+    Raises:
+        AdapterRefusedError: they are not; says what to do.
+    """
+    folder = Path(locate(base)[1])
+    try:
+        registry.verify(version)
+        registry.check(f"{version.name}@{version.sha256}", folder if folder.is_dir() else None)
+    except AdapterRefusedError as error:
+        advice = f"{error.advice}. Name the base that {version.id} was trained on, or give the adapter another name"
+        raise AdapterRefusedError(error.place, error.key, error.problem, advice) from error
 
 
 def check_method(recipe: Recipe) -> None:

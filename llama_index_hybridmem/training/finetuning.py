@@ -31,6 +31,7 @@ from llama_index_hybridmem.training.candidates import (
     Candidate,
     ask_all,
     check_method,
+    check_promoted,
     promoted,
     summaries,
     verdicts,
@@ -109,6 +110,8 @@ def finetune(
     check_method(recipe)
     if known is not None:
         check_name(name)
+        if (version := promoted(known, name)) is not None:
+            check_promoted(known, version, base)
     asked = read_asked(train_data) if isinstance(train_data, str | Path) else list(train_data)
     settings = {
         "base": locate(base)[0],
@@ -117,6 +120,9 @@ def finetune(
         "options": options.to_json(),
         "profile": profile.hash,
         "recipe": recipe.to_json(),
+        "measure": measure,
+        "margin": margin,
+        "probes": None if probes is None else len(probes),
     }
     make_folder(out)
     with FolderLock(out):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from llama_index_hybridmem.disk import FolderLock, make_folder
-from llama_index_hybridmem.errors import AdapterRefusedError
 from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.export.asking import Asked
 from llama_index_hybridmem.export.checks import FEWEST
@@ -33,6 +32,7 @@ from llama_index_hybridmem.training.candidates import (
     Candidate,
     ask_all,
     check_method,
+    check_promoted,
     promoted,
     summaries,
     verdicts,
@@ -198,13 +198,7 @@ def _start(this: Round, registry: AdapterRegistry, name: str, base: Path | str) 
     else:
         start = promoted(registry, name)
     if start is not None:
-        folder = Path(locate(base)[1])
-        try:
-            registry.verify(start)
-            registry.check(f"{name}@{start.sha256}", folder if folder.is_dir() else None)
-        except AdapterRefusedError as error:
-            advice = f"{error.advice}. Name the base that {start.id} was trained on, or improve under another name"
-            raise AdapterRefusedError(error.place, error.key, error.problem, advice) from error
+        check_promoted(registry, start, base)
     return start
 
 
@@ -226,6 +220,9 @@ def _made(asked: Sequence[Asked], start: AdapterVersion | None, how: Improving, 
         "profile": profile.hash,
         "recipe": how.recipe.to_json(),
         "earlier": how.earlier,
+        "measure": how.measure,
+        "margin": how.margin,
+        "probes": None if how.probes is None else len(how.probes),
     }
 
 
