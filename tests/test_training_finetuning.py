@@ -52,6 +52,11 @@ class Counting(BaseRetriever):
         return self.inner.retrieve(query_bundle)
 
 
+def gone() -> Any:
+    """A store that must not be opened."""
+    raise AssertionError("the set is there")
+
+
 def asked(numbers: Sequence[int]) -> list[Asked]:
     """Questions about stones."""
     return [Asked(f"q{n}", f"Which colour has stone {n}?", STONES[n], frozenset([f"stone-{n}"])) for n in numbers]
@@ -128,7 +133,7 @@ def test_killed_in_any_step_it_goes_on_and_repeats_none_that_is_done(
     assert weights(made) == weights(whole)
     assert {**made.report, "version": None} == {**whole.report, "version": None}
     before = source.asked
-    again = tuned("no such folder", model, out, ("answering", 1), name="stones")
+    again = tuned(gone, model, out, ("answering", 1), name="stones")
     assert (again.report, source.asked) == (made.report, before), "a finished call opens neither store nor model"
 
 
@@ -148,7 +153,7 @@ def test_without_few_rows_a_small_set_is_refused_and_nothing_is_lost(
     index: HybridMemoryIndex, model: Path, tmp_path: Path
 ) -> None:
     """The set is kept: called again, it needs no store."""
-    for source in (index, tmp_path / "no store"):
+    for source in (index, gone):
         with pytest.raises(ConfigurationError, match="--few-rows"):
             tuned(source, model, tmp_path / "out", few_rows=False)
 
@@ -224,7 +229,7 @@ def test_what_is_forgotten_is_asked_of_each(model: Path, whole: Candidate, tmp_p
     """Probes are asked of base and candidate, and stand in the verdict; of a set and a run that are there."""
     for name in ("dataset", "run"):
         shutil.copytree(whole.folder / name, tmp_path / "out" / name)
-    made = tuned("no store", model, tmp_path / "out", name="stones", probes=probes()[::30])
+    made = tuned(gone, model, tmp_path / "out", name="stones", probes=probes()[::30])
     found = made.report["verdicts"]["base"]
     assert [each["verdict"] for each in found["skills"]] == ["not measurable on this base"] * 7
     assert found["checks"]["skills kept"]["passed"] is None

@@ -214,13 +214,18 @@ def test_a_question_is_found_in_every_layout() -> None:
         assert question_of(Example("1", ({"role": "user", "content": text},), "!")) == "When?"
 
 
-def test_no_store_no_name_and_another_workspace_are_refused(tmp_path: Path) -> None:
+def gone() -> Any:
+    """A store that cannot be opened."""
+    raise ConnectionError
+
+
+def test_another_workspace_and_too_few_are_refused(tmp_path: Path) -> None:
     """Before a model is loaded."""
     path = written(tmp_path / "failures.jsonl", FRIDAY)
     given: dict[str, Any] = {"registry": tmp_path / "registry", "how": Improving(few_rows=True)}
-    with pytest.raises(ConfigurationError, match="no store in"):
-        improve(path, tmp_path / "store", tmp_path, tmp_path / "work", name="brand", **given)
-    with pytest.raises(ConfigurationError, match="name was 'brand'|name was \"brand\""):
-        improve(path, tmp_path / "store", tmp_path, tmp_path / "work", name="other", **given)
+    with pytest.raises(ConnectionError):
+        improve(path, gone, tmp_path, tmp_path / "work", name="brand", **given)
+    with pytest.raises(ConfigurationError, match='name was "brand", is "other"'):
+        improve(path, gone, tmp_path, tmp_path / "work", name="other", **given)
     with pytest.raises(ConfigurationError, match="99 more are needed"):
-        improve(path, tmp_path, tmp_path, tmp_path / "new", name="brand", registry=tmp_path / "registry")
+        improve(path, gone, tmp_path, tmp_path / "new", name="brand", registry=tmp_path / "registry")

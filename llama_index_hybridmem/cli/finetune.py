@@ -77,6 +77,7 @@ def finetune(
     """
     from ..training.finetuning import finetune as tuned
     from . import screen
+    from .store import open_index
 
     with by_option(splits="--split"):
         recipe = recipe_of(method, rank, learning_rate, epochs, max_steps, max_length, replay, seed)
@@ -84,7 +85,7 @@ def finetune(
     with screen.results_only(), step_bars() as told:
         made = tuned(
             train_data,
-            store,
+            lambda: open_index(store, warm=True),
             base,
             out,
             top_k=top_k,

@@ -73,6 +73,7 @@ def improve(
     from ..training.improving import Improving
     from ..training.improving import improve as improved
     from . import screen
+    from .store import open_index
 
     with by_option(splits="--split"):
         how = Improving(
@@ -88,5 +89,7 @@ def improve(
             margin=margin,
         )
     with screen.results_only(), step_bars() as told:
-        made = improved(failures, store, base, out, registry=registry, name=name, how=how, told=told)
+        made = improved(
+            failures, lambda: open_index(store, warm=True), base, out, registry=registry, name=name, how=how, told=told
+        )
     tell(made, as_json)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.disk import FolderLock, make_folder
 from llama_index_hybridmem.example import Example
@@ -20,8 +20,6 @@ from llama_index_hybridmem.export.options import ExportOptions
 from llama_index_hybridmem.export.shards import keep, read_object, write_object
 from llama_index_hybridmem.llms.adapters.names import check_name
 from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry
-from llama_index_hybridmem.noise.defaults import default_profile
-from llama_index_hybridmem.noise.profile import Profile
 from llama_index_hybridmem.training.bases import locate
 from llama_index_hybridmem.training.candidates import (
     ANSWERS,
@@ -46,6 +44,9 @@ from llama_index_hybridmem.training.rows import TrainingSet
 from llama_index_hybridmem.training.train import CANDIDATE, Trained, train
 from llama_index_hybridmem.training.trainer import Progress
 from llama_index_hybridmem.training.verdict import MARGIN
+
+if TYPE_CHECKING:
+    from llama_index_hybridmem.noise.profile import Profile
 
 ASKED, DATASET, RUN = "finetune.json", "dataset", "run"
 
@@ -74,7 +75,8 @@ def finetune(
 
     Args:
         train_data: questions with answers, see `export.asking.read_asked`.
-        store: what retrieves; its folder is opened only while passages are collected.
+        store: what retrieves, or a function that opens it, called only while passages are collected: see
+            `from_store.Source`.
         base: see `bases.locate`.
         out: a new folder, or one to go on with.
         top_k: passages in a prompt.
@@ -97,13 +99,13 @@ def finetune(
 
     Raises:
         IngestError: the questions cannot be read; names the line.
-        ConfigurationError: other options than the folder's, no store, or too few rows.
+        ConfigurationError: other options than the folder's, or too few rows.
         AdapterRefusedError: the promoted version is another base's.
         TrainingError: see `train.train`.
         StoreError: disk full, or another process works in the folder.
         MissingExtraError: a library is missing.
     """
-    recipe, out, profile = recipe or Recipe(), Path(out), profile or default_profile()
+    recipe, out = recipe or Recipe(), Path(out)
     options = replace(options or ExportOptions(), top_k=top_k)
     known = registry if isinstance(registry, AdapterRegistry) or registry is None else AdapterRegistry(registry)
     name = name or out.resolve().name
@@ -118,7 +120,7 @@ def finetune(
         "name": name,
         "questions": fingerprint_of(asked),
         "options": options.to_json(),
-        "profile": profile.hash,
+        "profile": None if profile is None else profile.hash,
         "recipe": recipe.to_json(),
         "measure": measure,
         "margin": margin,

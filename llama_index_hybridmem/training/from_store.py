@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.indices.base import BaseIndex
@@ -16,13 +16,14 @@ from llama_index_hybridmem.export.asking import Asked
 from llama_index_hybridmem.export.dataset import export_dataset
 from llama_index_hybridmem.export.describing import CARD
 from llama_index_hybridmem.export.options import ExportOptions
-from llama_index_hybridmem.index import HybridMemoryIndex
-from llama_index_hybridmem.manifest import FILE, Manifest
-from llama_index_hybridmem.noise.profile import Profile
 from llama_index_hybridmem.training.rows import TrainingSet, read_set
 
-Source = HybridMemoryIndex | BaseIndex[Any] | BaseRetriever | Path | str
-"""A hybrid memory or its folder, any index of LlamaIndex, or any retriever."""
+if TYPE_CHECKING:
+    from llama_index_hybridmem.index import HybridMemoryIndex
+    from llama_index_hybridmem.noise.profile import Profile
+
+Source = Any
+"""A hybrid memory, any index of LlamaIndex, any retriever, or a function that opens one of them (``with opened()``)."""
 Told = Callable[[str, int, int, Mapping[str, float]], None]
 """Told how far a step is: "asking" (the store), "writing", "training", "answering"; done, of how many; losses."""
 
@@ -48,7 +49,7 @@ def set_from(
         told: how far it is.
 
     Raises:
-        ConfigurationError: no store there, a folder with another set, or no question became a row to train on.
+        ConfigurationError: a folder with another set, or no question became a row to train on.
         StoreError: the store is in use or damaged, or the disk full; what is done stays.
     """
     if not (folder / CARD).is_file():  # written last
@@ -65,11 +66,8 @@ def set_from(
 
 @contextmanager
 def _opened(source: Source) -> Iterator[HybridMemoryIndex | BaseIndex[Any] | BaseRetriever]:
-    if not isinstance(source, str | Path):
+    if isinstance(source, BaseRetriever) or hasattr(source, "as_retriever"):
         yield source
-        return
-    folder = Path(source)
-    if not (folder / FILE).is_file():
-        raise ConfigurationError(f"no store in {folder}; make one: hybridmem ingest PATH --store {folder}")
-    with HybridMemoryIndex.open(folder, embed_model=Manifest.read(folder).encoder["name"]) as index:
-        yield index
+    else:
+        with cast("AbstractContextManager[HybridMemoryIndex]", source()) as index:
+            yield index

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.disk import FolderLock, make_folder
 from llama_index_hybridmem.example import Example
@@ -21,8 +21,6 @@ from llama_index_hybridmem.export.options import ExportOptions
 from llama_index_hybridmem.export.shards import keep, read_object, write_object
 from llama_index_hybridmem.llms.adapters.names import check_name
 from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry, AdapterVersion
-from llama_index_hybridmem.noise.defaults import default_profile
-from llama_index_hybridmem.noise.profile import Profile
 from llama_index_hybridmem.training.bases import locate
 from llama_index_hybridmem.training.candidates import (
     ANSWERS,
@@ -58,6 +56,9 @@ from llama_index_hybridmem.training.rounds import (
 )
 from llama_index_hybridmem.training.train import BASE_RECORD, CANDIDATE, Trained, train
 from llama_index_hybridmem.training.verdict import MARGIN, together
+
+if TYPE_CHECKING:
+    from llama_index_hybridmem.noise.profile import Profile
 
 SHARED, MADE = "improve.json", "round.json"
 EARLIER_ROWS = 1.0
@@ -116,7 +117,7 @@ def improve(
     Args:
         failures: reviewed ones, see `failures.read_failures`; those that were learned from before are passed over, so
             a file that grows will do.
-        store: what retrieves.
+        store: what retrieves, or a function that opens it, see `from_store.Source`.
         base: see `bases.locate`.
         workspace: folder of all rounds.
         registry: holds the promoted version (``prod``, else ``latest``), which is trained further, and gets the
@@ -166,10 +167,10 @@ def _round(
     how: Improving,
     told: Told | None,
 ) -> Candidate:
-    asked, profile = this.failures, how.profile or default_profile()
+    asked = this.failures
     start = _start(this, registry, name, base)
-    keep(this.folder / MADE, _made(asked, start, how, profile), "a round", "Ask as before, or remove the folder")
-    new = set_from(store, asked, this.folder / DATASET, how.options, profile, name, told)
+    keep(this.folder / MADE, _made(asked, start, how), "a round", "Ask as before, or remove the folder")
+    new = set_from(store, asked, this.folder / DATASET, how.options, how.profile, name, told)
     parts = current([*earlier_parts(workspace, how.first, how.measure), part_of(this.name, new, how.measure)])
     rows, counts = learned(parts, new, how.earlier, how.recipe.seed)
     rows = replace(rows, made_of={**rows.made_of, "round": this.name, "failures": fingerprint_of(asked)})
@@ -211,13 +212,13 @@ def _name_base(made: Trained, start: AdapterVersion | None) -> None:
         write_object(made.weights / BASE_RECORD, {"base": start.made_for.to_json()})
 
 
-def _made(asked: Sequence[Asked], start: AdapterVersion | None, how: Improving, profile: Profile) -> dict[str, Any]:
+def _made(asked: Sequence[Asked], start: AdapterVersion | None, how: Improving) -> dict[str, Any]:
     """What decides a round, but for the rounds before it."""
     return {
         "failures": fingerprint_of(asked),
         "start": None if start is None else start.sha256,
         "options": how.options.to_json(),
-        "profile": profile.hash,
+        "profile": None if how.profile is None else how.profile.hash,
         "recipe": how.recipe.to_json(),
         "earlier": how.earlier,
         "measure": how.measure,
