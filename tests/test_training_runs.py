@@ -21,7 +21,7 @@ from llama_index_hybridmem.cli.main import main
 from llama_index_hybridmem.errors import ConfigurationError, TrainingError
 from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry
-from llama_index_hybridmem.training.bases import open_base
+from llama_index_hybridmem.training.bases import adapter_config, open_base, without_others_news
 from llama_index_hybridmem.training.checkpoints import CHECKPOINTS, COMPLETE, keep_adapter
 from llama_index_hybridmem.training.loss import answer_loss
 from llama_index_hybridmem.training.measuring import before_and_after
@@ -117,18 +117,16 @@ def test_the_loss_is_that_of_the_answers_tokens_alone(model: Path) -> None:
     assert answer_loss(base.model, inputs, count=20).item() == pytest.approx(by_hand.item() * 10 / 20, rel=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # of PEFT, about a name of transformers
 def test_the_distance_from_the_base_is_none_at_first_and_counts_later(model: Path) -> None:
     """KL(model || base) of an adapter that does nothing is 0; of one that does something it is above."""
     import torch
     from peft import get_peft_model
 
-    from llama_index_hybridmem.training.bases import adapter_config
-
     base = open_base(model, RECIPE)
     config = adapter_config(RECIPE)
     assert config is not None
-    adapted = get_peft_model(base.model, config)
+    with without_others_news():
+        adapted = get_peft_model(base.model, config)
     ids = torch.randint(5, 60, (1, 10), generator=torch.Generator().manual_seed(1))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
     assert answer_loss(adapted, inputs, kl=9.0).item() == pytest.approx(answer_loss(adapted, inputs).item(), rel=1e-5)
@@ -137,6 +135,23 @@ def test_the_distance_from_the_base_is_none_at_first_and_counts_later(model: Pat
             if "lora_B" in name:
                 weight.add_(0.3)
     assert answer_loss(adapted, inputs, kl=9.0).item() > answer_loss(adapted, inputs).item() + 1e-3
+
+
+def test_the_loss_behind_virtual_tokens_is_that_of_the_same_answers(model: Path) -> None:
+    """What the model puts in front moves the answers' places; PEFT's own loss over all logits agrees."""
+    import torch
+    from peft import get_peft_model
+
+    recipe = replace(RECIPE, method="prompt", virtual_tokens=5)
+    config = adapter_config(recipe)
+    assert config is not None
+    with without_others_news():
+        adapted = get_peft_model(open_base(model, recipe).model, config)
+    ids = torch.randint(5, 60, (2, 12), generator=torch.Generator().manual_seed(1))
+    labels = torch.full_like(ids, -100)
+    labels[:, 8:11] = ids[:, 8:11]
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+    assert answer_loss(adapted, inputs, virtual=5).item() == pytest.approx(adapted(**inputs).loss.item(), rel=1e-5)
 
 
 def test_what_is_kept_is_the_lowest_dev_loss_and_patience_ends_a_run() -> None:
@@ -197,7 +212,9 @@ def test_a_kept_adapter_names_its_base_and_no_folder(whole: Fit, tmp_path: Path)
 
 @pytest.mark.parametrize("method", ["full", "prompt"])
 def test_other_methods_train_too(model: Path, tmp_path: Path, method: Any) -> None:
-    """All weights, or virtual tokens alone."""
+    """All weights, or virtual tokens alone; kl is refused where there is no base beside what is trained."""
+    with pytest.raises(ConfigurationError, match=f"kl: only an adapter .* {method}"):
+        replace(RECIPE, method=method, kl=0.1)
     found = run(model, tmp_path, replace(RECIPE, method=method, max_steps=2, virtual_tokens=3))
     assert found.steps == 2
     assert all(math.isfinite(line["loss"]) for line in found.losses if "loss" in line)
@@ -330,8 +347,19 @@ def test_the_command_trains_measures_and_registers(
     model: Path, rows_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One command: rows in, an adapter in the registry out, with what it brought, as JSON and in words."""
-    asked = ("train", rows_file, "--base", model, "--out", tmp_path / "run", "--few-rows", "--max-steps", 2)
-    asked = (*asked, "--rank", 4, "--registry", tmp_path / "registry", "--name", "stones", "--precision", "fp32")
+    asked: tuple[object, ...] = ("train", rows_file, "--base", model, "--out", tmp_path / "run", "--max-steps", 2)
+    asked = (
+        *asked,
+        "--few-rows",
+        "--rank",
+        4,
+        "--registry",
+        tmp_path / "registry",
+        "--name",
+        "stones",
+        "--precision",
+        "fp32",
+    )
     asked = (*asked, "--learning-curve", "6,12", "--scaling", "--replay", 0)
     assert command(*asked, "--json") == 0
     report = json.loads(capsys.readouterr().out)
@@ -361,7 +389,7 @@ def test_a_dry_run_trains_nothing_and_says_what_it_would_take(
     # each adapted layer of a rows x b columns gets rank 4 x (a + b)
     layers = [part for name, part in opened.model.named_modules() if name.endswith("_proj")]
     adapter = sum(4 * (part.in_features + part.out_features) for part in layers)
-    assert (plan["parameters"], plan["trainable"]) == (whole, adapter)
+    assert (plan["parameters"], plan["trainable"]) == (whole + adapter, adapter)
     assert plan["steps"] == 6
     assert not (tmp_path / "run").exists()
 

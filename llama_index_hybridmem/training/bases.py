@@ -142,12 +142,16 @@ def precision(recipe: Recipe) -> str:
 
 def adapter_config(recipe: Recipe) -> PeftConfig | None:
     """Give PEFT's configuration of a method; None for ``full``."""
-    from peft import LoraConfig, PromptTuningConfig, TaskType
+    from peft import LoraConfig, PromptTuningConfig, PromptTuningInit, TaskType
 
     if recipe.method == "full":
         return None
     if recipe.method == "prompt":
-        return PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=recipe.virtual_tokens)
+        return PromptTuningConfig(
+            task_type=TaskType.CAUSAL_LM,
+            num_virtual_tokens=recipe.virtual_tokens,
+            prompt_tuning_init=PromptTuningInit.SAMPLE_VOCAB,  # numbers of size 1 are far from any token's
+        )
     targets = recipe.targets[0] if recipe.targets == ("all-linear",) else list(recipe.targets)
     return LoraConfig(
         task_type=TaskType.CAUSAL_LM,

@@ -27,12 +27,18 @@ def answer_trainer() -> Any:
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            config = getattr(self.accelerator.unwrap_model(model), "active_peft_config", None)
-            if return_outputs or getattr(config, "is_prompt_learning", False):
-                return super().compute_loss(  # type: ignore[no-untyped-call]
-                    model, inputs, return_outputs, num_items_in_batch
-                )
-            loss = answer_loss(model, inputs, num_items_in_batch, self.kl if model.training else 0.0)
+            if return_outputs:
+                return super().compute_loss(model, inputs, True, num_items_in_batch)  # type: ignore[no-untyped-call]
+            bare = self.accelerator.unwrap_model(model)
+            config: Any = getattr(bare, "active_peft_config", None)
+            loss = answer_loss(
+                model,
+                inputs,
+                num_items_in_batch,
+                kl=self.kl if model.training else 0.0,
+                virtual=config.num_virtual_tokens if config is not None and config.is_prompt_learning else 0,
+                bare=bare,
+            )
             scale = self.accelerator.num_processes if num_items_in_batch is not None else 1
             return loss * scale if self.args.average_tokens_across_devices else loss
 
@@ -42,7 +48,15 @@ def answer_trainer() -> Any:
     return AnswerTrainer
 
 
-def answer_loss(model: Any, inputs: Mapping[str, Tensor], count: Any = None, kl: float = 0.0) -> Tensor:
+def answer_loss(
+    model: Any,
+    inputs: Mapping[str, Tensor],
+    count: Any = None,
+    *,
+    kl: float = 0.0,
+    virtual: int = 0,
+    bare: Any = None,
+) -> Tensor:
     """Mean negative log-likelihood of the learned tokens, and how far the model moved from its base on them.
 
     Args:
@@ -50,6 +64,8 @@ def answer_loss(model: Any, inputs: Mapping[str, Tensor], count: Any = None, kl:
         inputs: input_ids, attention_mask and labels, each (rows, tokens).
         count: learned tokens of the whole step, over which the mean is taken; None: of these rows.
         kl: weight of KL(model || base), in nats a token (arXiv 2512.22337); the model must be an adapter's.
+        virtual: tokens that the model puts in front by itself.
+        bare: the model without what several processes wrap it in; None: it is not wrapped.
     """
     import torch
     import torch.nn.functional as functional
@@ -58,11 +74,12 @@ def answer_loss(model: Any, inputs: Mapping[str, Tensor], count: Any = None, kl:
     places = (labels != _IGNORED).any(0).nonzero()[:, 0]
     learned = labels[:, places]
     given = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"], "use_cache": False}
-    logits = model(**given, logits_to_keep=places).logits.float()
+    logits = model(**given, logits_to_keep=places + virtual).logits.float()
     total = functional.cross_entropy(logits.flatten(0, 1), learned.flatten(), ignore_index=_IGNORED, reduction="sum")
     if kl:
-        with torch.no_grad(), model.disable_adapter():
-            before = model(**given, logits_to_keep=places).logits.float().log_softmax(-1)
+        adapted = model if bare is None else bare
+        with torch.no_grad(), adapted.disable_adapter():
+            before = adapted(**given, logits_to_keep=places).logits.float().log_softmax(-1)
         now = logits.log_softmax(-1)
         apart = (now.exp() * (now - before)).sum(-1)
         total = total + kl * (apart * (learned != _IGNORED)).sum()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.example import Example
 from llama_index_hybridmem.training.admission import admit, model_written
 from llama_index_hybridmem.training.bases import adapter_config, flops_per_s, open_base, precision, without_others_news
@@ -67,7 +68,9 @@ def plan(rows: TrainingSet, base: Path | str, recipe: Recipe, general: Sequence[
     model = opened.model
     total = model.num_parameters()
     lengths = [row_tokens(opened.tokenizer, row) for row in learned]
-    lengths = [length for length in lengths if recipe.max_length is None or length <= recipe.max_length] or [1]
+    lengths = [length for length in lengths if recipe.max_length is None or length <= recipe.max_length]
+    if not lengths:
+        raise ConfigurationError(f"every row is longer than max_length={recipe.max_length} tokens")
     answers = [len(opened.tokenizer(row.completion)["input_ids"]) for row in learned]
     load = Load(
         rows=len(lengths),
@@ -78,9 +81,10 @@ def plan(rows: TrainingSet, base: Path | str, recipe: Recipe, general: Sequence[
         batch=recipe.batch_size,
         micro_batch=recipe.micro_batch,
     )
+    added = _added(model, recipe)
     shape = Shape(
-        parameters=total,
-        trainable=_trainable(model, recipe, total),
+        parameters=total if recipe.method == "full" else total + added,
+        trainable=total if recipe.method == "full" else added,
         bytes_per_parameter=0.55 if recipe.method == "qlora" else 4.0,  # 4 bits, scales and what stays whole
         **_sizes(model.config.get_text_config()),
     )
@@ -98,14 +102,13 @@ def plan(rows: TrainingSet, base: Path | str, recipe: Recipe, general: Sequence[
     return Plan(found, len(lengths), max(lengths), tuple(warned))
 
 
-def _trainable(model: Any, recipe: Recipe, total: int) -> int:
-    from peft import get_peft_model
-
-    config = adapter_config(recipe)
-    if config is None:
-        return total
+def _added(model: Any, recipe: Recipe) -> int:
+    """Parameters beside the model's own."""
     with without_others_news():
-        return int(get_peft_model(model, config).get_nb_trainable_parameters()[0])
+        from peft import get_peft_model
+
+        config = adapter_config(recipe)
+        return 0 if config is None else int(get_peft_model(model, config).get_nb_trainable_parameters()[0])
 
 
 def _sizes(config: Any) -> Mapping[str, int]:

@@ -95,6 +95,8 @@ class Recipe:
                 _number(name, getattr(self, name), above, below)
         if not self.targets or not all(isinstance(each, str) and each for each in self.targets):
             raise ConfigurationError(f"targets: names of layers, not {self.targets!r:.60}")
+        if self.kl and self.method not in ("lora", "qlora"):
+            raise ConfigurationError(f"kl: only an adapter has its base beside it, unlike the method {self.method}")
         if self.batch_size % self.micro_batch and self.micro_batch < self.batch_size:
             raise ConfigurationError(f"batch_size: {self.batch_size} is no multiple of micro_batch={self.micro_batch}")
 

@@ -113,6 +113,7 @@ def _measured(base: Base, rows: Sequence[Example], recipe: Recipe) -> tuple[list
     """The rows that fit, tokens of the longest and of all, and how many do not fit."""
     lengths = [row_tokens(base.tokenizer, row) for row in rows]
     window = getattr(base.model.config, "max_position_embeddings", None) or math.inf
+    window -= recipe.virtual_tokens if recipe.method == "prompt" else 0
     longest_allowed = min(recipe.max_length or math.inf, window)
     kept = [row for row, length in zip(rows, lengths, strict=True) if length <= longest_allowed]
     if recipe.max_length is None and len(kept) < len(rows):
