@@ -192,6 +192,7 @@ PURE = {
     "training.recipe",
     "training.replay",
     "training.scaling_curve",
+    "training.verdict",
     "training.scores",
 }
 # The ground floor: every room may stand on it, and it stands on nothing above itself.

@@ -149,6 +149,8 @@ def test_a_password_that_is_wrong_is_told_and_keeps_no_breaker_open(scene: Scene
     check(quietest(scene.stand, fault, "threads", tries=1))
 
 
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="the server plans anew, a quarter of a minute: run by make soak")
 def test_a_schema_that_is_gone_is_made_again_by_the_next_write(scene: Scene) -> None:
     """Indexes and constraints dropped while running: nothing is lost but the time in which the server plans anew."""
 
@@ -165,6 +167,8 @@ def test_a_schema_that_is_gone_is_made_again_by_the_next_write(scene: Scene) -> 
     assert set(scene.stand.graph.schema.index_names) <= names
 
 
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="ten seconds with a server: run by make soak")
 def test_a_database_that_was_emptied_contributes_nothing_and_fails_nothing(scene: Scene) -> None:
     """No results are an answer; what is written again is found again."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import SOAK
 from fakes import WordsEmbedding
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import Document, NodeWithScore, QueryBundle
@@ -120,6 +121,8 @@ def test_one_call_gives_a_judged_candidate_that_is_not_promoted(whole: Candidate
     assert "cannot be told with 3 rows" in whole.report["verdicts"]["base"]["lines"][1]
 
 
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="five runs, each killed: run by make soak")
 def test_killed_in_any_step_it_goes_on_and_repeats_none_that_is_done(
     index: HybridMemoryIndex, model: Path, whole: Candidate, tmp_path: Path
 ) -> None:
@@ -158,6 +161,8 @@ def test_without_few_rows_a_small_set_is_refused_and_nothing_is_lost(
             tuned(source, model, tmp_path / "out", few_rows=False)
 
 
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="two rounds with real training: run by make soak")
 def test_rounds_learn_from_new_failures_with_replay_and_are_asked_all_that_was_held_back(
     index: HybridMemoryIndex, model: Path, whole: Candidate, tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ from llama_index_hybridmem.training.loss import answer_loss
 from llama_index_hybridmem.training.measuring import before_and_after
 from llama_index_hybridmem.training.recipe import Recipe
 from llama_index_hybridmem.training.rows import TrainingSet
-from llama_index_hybridmem.training.train import Trained, train
+from llama_index_hybridmem.training.runs import Trained, train
 from llama_index_hybridmem.training.trainer import Fit, fit, is_over, kept_step
 
 RECIPE = Recipe(rank=4, alpha=8, batch_size=4, micro_batch=2, epochs=1, evaluations=2, precision="fp32", replay=0)
@@ -252,8 +252,12 @@ def test_a_finished_run_is_not_made_again_and_another_one_is_refused(model: Path
     """The same call reads the report; other rows or another recipe need another folder."""
     first = trained(model, tmp_path)
     steps: list[int] = []
-    again = trained(model, tmp_path, progress=lambda step, of, losses: steps.append(step))
+    known = AdapterRegistry(tmp_path / "registry")
+    trained(model, tmp_path, registry=known)
+    later = trained(model, tmp_path / "later", replace(SHORT, seed=1), registry=known)
+    again = trained(model, tmp_path, registry=known, progress=lambda step, of, losses: steps.append(step))
     assert (again.report, steps) == (first.report, [])
+    assert known.get("stones@candidate") == later.version, "the newer candidate stays"
     assert not (tmp_path / "run" / CHECKPOINTS).exists()
     with pytest.raises(ConfigurationError, match="recipe, rank was 4, is 8"):
         trained(model, tmp_path, replace(SHORT, rank=8))
@@ -295,7 +299,11 @@ def test_training_goes_on_from_an_adapter(model: Path, tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
     first = trained(model, tmp_path / "first")
-    further = trained(model, tmp_path / "further", replace(SHORT, learning_rate=1e-12, seed=3), start=first.weights)
+    recipe = replace(SHORT, learning_rate=1e-12, seed=3)
+    further = trained(model, tmp_path / "further", recipe, start=first.weights, registry=tmp_path / "registry")
+    assert AdapterRegistry(tmp_path / "registry").check("stones@candidate", model), (
+        "made for the base, not for the start"
+    )
     before, after = (load_file(made.weights / "adapter_model.safetensors") for made in (first, further))
     assert all(np.allclose(before[name], after[name], atol=1e-7) for name in before)
     assert any(np.abs(value).max() > 0 for name, value in after.items() if "lora_B" in name)
@@ -303,6 +311,18 @@ def test_training_goes_on_from_an_adapter(model: Path, tmp_path: Path) -> None:
         further.report["lineage"]["start"]
         == hashlib.sha256((first.weights / "adapter_model.safetensors").read_bytes()).hexdigest()
     )
+
+
+def test_the_room_offers_what_users_call() -> None:
+    """`training.train` and its like, without importing a library before they are used."""
+    from llama_index_hybridmem import training
+
+    assert training.train is train
+    assert training.Recipe is Recipe
+    assert callable(training.finetune)
+    assert callable(training.improve)
+    with pytest.raises(AttributeError, match="no attribute 'tune'"):
+        _ = training.tune
 
 
 def test_few_rows_are_refused_before_anything_is_loaded(tmp_path: Path) -> None:

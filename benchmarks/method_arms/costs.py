@@ -32,7 +32,7 @@ def trained(job: Job, folder: Path) -> dict[str, Any]:
         the model.
     """
     from llama_index_hybridmem.training.plan import plan
-    from llama_index_hybridmem.training.train import train
+    from llama_index_hybridmem.training.runs import train
 
     shutil.rmtree(folder, ignore_errors=True)
     rows = TrainingSet("tickets", tuple(job.rows))

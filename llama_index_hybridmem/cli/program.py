@@ -16,7 +16,9 @@ from . import (
     dataset,
     demo,
     evaluate,
+    finetune,
     graph,
+    improve,
     ingest,
     migrate,
     noise,
@@ -68,6 +70,8 @@ app.command()(demo.demo)
 app.command()(report.report)
 app.command()(value.value)
 app.command()(train.train)
+app.command()(finetune.finetune)
+app.command()(improve.improve)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(graph.app, name="graph")
 app.add_typer(costs.app, name="costs")

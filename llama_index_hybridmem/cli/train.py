@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..example import Example
     from ..training.recipe import Recipe
     from ..training.rows import TrainingSet
-    from ..training.train import Trained
+    from ..training.runs import Trained
 
 BASE_HELP = "smollm2, a model's folder, or its name on a hub."
 
@@ -157,7 +157,7 @@ def _train(
     few_rows: bool,
     facts: bool,
 ) -> Trained:
-    from ..training.train import train as trained
+    from ..training.runs import train as trained
 
     with steps("training") as told:
         return trained(

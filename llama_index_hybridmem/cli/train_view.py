@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ..training.plan import Plan
-    from ..training.train import Trained
+    from ..training.runs import Trained
 
 
 def plan_told(plan: Plan) -> Iterator[RenderableType]:

@@ -7,12 +7,13 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index_hybridmem.errors import ConfigurationError
 from llama_index_hybridmem.extras import require
+from llama_index_hybridmem.llms.adapters.base_record import record_of
 from llama_index_hybridmem.llms.adapters.files import open_adapter
 from llama_index_hybridmem.llms.loading import no_progress_bar
 from llama_index_hybridmem.llms.smollm2 import NAME as SMOLLM2
@@ -21,6 +22,8 @@ from llama_index_hybridmem.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+
+    from llama_index_hybridmem.llms.adapters.compatibility import BaseRecord
 
 PACKAGED = "smollm2"
 """Names the small model that comes as a package (`llms.smollm2`)."""
@@ -36,11 +39,13 @@ class Base:
         name: as a lineage and an adapter's configuration name it.
         model: of transformers.
         tokenizer: its own.
+        record: what tells it from others, taken before anything was added to it; None of an empty one.
     """
 
     name: str
     model: Any
     tokenizer: Any
+    record: BaseRecord | None = None
 
 
 def locate(base: Path | str) -> tuple[str, str]:
@@ -87,9 +92,10 @@ def open_base(base: Path | str, recipe: Recipe, *, start: Path | str | None = No
         raise ConfigurationError(f"{name} has no chat template: name an instruction-tuned model, or give it a template")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    record = None if empty else replace(record_of(model, tokenizer), name=name)  # a path is nobody's to learn
     if start is not None:
         model = _further(model, place, Path(start), recipe)
-    return Base(name, model, tokenizer)
+    return Base(name, model, tokenizer, record)
 
 
 def _further(model: Any, place: str, start: Path, recipe: Recipe) -> Any:

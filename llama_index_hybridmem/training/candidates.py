@@ -21,8 +21,8 @@ from llama_index_hybridmem.training.bases import locate
 from llama_index_hybridmem.training.measuring import Done, measured, opened
 from llama_index_hybridmem.training.probes import Measured, Probe, measure
 from llama_index_hybridmem.training.recipe import Recipe
+from llama_index_hybridmem.training.runs import CANDIDATE
 from llama_index_hybridmem.training.scores import Score, score, summarise
-from llama_index_hybridmem.training.train import CANDIDATE
 from llama_index_hybridmem.training.verdict import Verdict, judge
 
 ANSWERS, VERDICT = "answers", "verdict.json"

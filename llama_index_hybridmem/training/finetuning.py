@@ -41,7 +41,7 @@ from llama_index_hybridmem.training.probes import Probe
 from llama_index_hybridmem.training.recipe import Recipe
 from llama_index_hybridmem.training.report import held_back
 from llama_index_hybridmem.training.rows import TrainingSet
-from llama_index_hybridmem.training.train import CANDIDATE, Trained, train
+from llama_index_hybridmem.training.runs import CANDIDATE, Trained, train
 from llama_index_hybridmem.training.trainer import Progress
 from llama_index_hybridmem.training.verdict import MARGIN
 

@@ -15,7 +15,7 @@ from llama_index_hybridmem.training.learning_curve import LearningCurve, Point, 
 from llama_index_hybridmem.training.measuring import ABSTAIN, measured, opened
 from llama_index_hybridmem.training.recipe import Recipe
 from llama_index_hybridmem.training.rows import TrainingSet
-from llama_index_hybridmem.training.train import train
+from llama_index_hybridmem.training.runs import train
 from llama_index_hybridmem.training.trainer import Progress
 
 SCORED = "scored.json"

@@ -54,7 +54,7 @@ from llama_index_hybridmem.training.rounds import (
     learned,
     part_of,
 )
-from llama_index_hybridmem.training.train import BASE_RECORD, CANDIDATE, Trained, train
+from llama_index_hybridmem.training.runs import CANDIDATE, Trained, train
 from llama_index_hybridmem.training.verdict import MARGIN, together
 
 if TYPE_CHECKING:
@@ -185,7 +185,6 @@ def _round(
         facts=how.facts,
         progress=of_step(told),
     )
-    _name_base(made, start)
     report = {"round": this.name, "failures": {**origins(asked), **given.left_out}, "rows": counts}
     return _judged(this, made, parts, workspace, start, base, abstain_of(new), registry, name, how, report, told)
 
@@ -201,15 +200,6 @@ def _start(this: Round, registry: AdapterRegistry, name: str, base: Path | str) 
     if start is not None:
         check_promoted(registry, start, base)
     return start
-
-
-def _name_base(made: Trained, start: AdapterVersion | None) -> None:
-    """Say what an adapter that was trained further is for: what its start was made for, which was checked.
-
-    While it is trained the base has the start in it, and cannot be told from another.
-    """
-    if start is not None and start.made_for is not None:
-        write_object(made.weights / BASE_RECORD, {"base": start.made_for.to_json()})
 
 
 def _made(asked: Sequence[Asked], start: AdapterVersion | None, how: Improving) -> dict[str, Any]:

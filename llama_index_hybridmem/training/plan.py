@@ -15,7 +15,7 @@ from llama_index_hybridmem.training.estimates import Estimate, Load, Shape, esti
 from llama_index_hybridmem.training.recipe import Recipe
 from llama_index_hybridmem.training.replay import mixed
 from llama_index_hybridmem.training.rows import TrainingSet
-from llama_index_hybridmem.training.train import general_or_own
+from llama_index_hybridmem.training.runs import general_or_own
 from llama_index_hybridmem.training.trainer import row_tokens
 
 

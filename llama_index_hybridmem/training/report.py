@@ -15,8 +15,8 @@ from llama_index_hybridmem.training.measuring import ABSTAIN, Done, before_and_a
 from llama_index_hybridmem.training.page import page
 from llama_index_hybridmem.training.recipe import Recipe
 from llama_index_hybridmem.training.rows import TrainingSet
+from llama_index_hybridmem.training.runs import PAGE, REPORT, Trained
 from llama_index_hybridmem.training.scaling import measure_scales
-from llama_index_hybridmem.training.train import PAGE, REPORT, Trained
 
 PARTS = "parts"
 _GENERAL = 32

@@ -12,18 +12,19 @@ import platform
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llama_index_hybridmem.disk import FolderLock, atomic_write_text, make_folder, on_disk
 from llama_index_hybridmem.errors import DISTRIBUTION
 from llama_index_hybridmem.example import Example, digest
 from llama_index_hybridmem.export.shards import keep, read_object, write_object
+from llama_index_hybridmem.llms.adapters.files import open_adapter
 from llama_index_hybridmem.llms.adapters.registry import AdapterRegistry, AdapterVersion
 from llama_index_hybridmem.training.admission import admit, model_written
-from llama_index_hybridmem.training.bases import Base, locate, open_base, precision
+from llama_index_hybridmem.training.bases import locate, open_base, precision
 from llama_index_hybridmem.training.checkpoints import CHECKPOINTS, keep_adapter, keep_model
 from llama_index_hybridmem.training.general import general_rows
 from llama_index_hybridmem.training.overfitting import overfitting
@@ -32,9 +33,6 @@ from llama_index_hybridmem.training.recipe import Recipe
 from llama_index_hybridmem.training.replay import mixed
 from llama_index_hybridmem.training.rows import TrainingSet, read_set
 from llama_index_hybridmem.training.trainer import Fit, Progress, fit, is_first
-
-if TYPE_CHECKING:
-    from llama_index_hybridmem.llms.adapters.compatibility import BaseRecord
 
 ASKED, LOSSES, REPORT, PAGE, ADAPTER, MODEL = (
     "train.json",
@@ -163,7 +161,6 @@ def _run(
     progress: Progress | None,
 ) -> dict[str, Any]:
     opened = open_base(base, recipe, start=start)
-    record = _record(opened)
     begun = time.perf_counter()
     found = fit(opened, learned, rows.dev, recipe, out, progress)
     seconds = time.perf_counter() - begun
@@ -171,7 +168,8 @@ def _run(
         keep_model(found.folder, out / MODEL, opened.tokenizer)
     else:
         keep_adapter(found.folder, out / ADAPTER, opened.name)
-        write_object(out / ADAPTER / BASE_RECORD, {"base": record.to_json()})
+        assert opened.record is not None, "it was not opened empty"
+        write_object(out / ADAPTER / BASE_RECORD, {"base": opened.record.to_json()})
     judged = overfitting(found.losses)
     left = [f"{found.left_out} rows are longer than max_length and were left out."] if found.left_out else []
     report = {
@@ -226,13 +224,6 @@ def _lineage(rows: TrainingSet, asked: Mapping[str, Any], recipe: Recipe, found:
     }
 
 
-def _record(base: Base) -> BaseRecord:
-    """What the adapter was made for, under the base's public name."""
-    from llama_index_hybridmem.llms.adapters.base_record import record_of
-
-    return replace(record_of(base.model, base.tokenizer), name=base.name)
-
-
 def _register(
     registry: AdapterRegistry | Path | str | None, name: str, weights: Path, recipe: Recipe, report: Mapping[str, Any]
 ) -> AdapterVersion | None:
@@ -240,6 +231,9 @@ def _register(
     if registry is None or recipe.method not in ("lora", "qlora"):
         return None
     known = registry if isinstance(registry, AdapterRegistry) else AdapterRegistry(registry)
+    for there in known.versions(name) if name in known.names() else ():  # another candidate may stand by now
+        if there.lineage == report["lineage"] and there.weights_sha256 == open_adapter(weights).sha256:
+            return there
     return known.add(weights, name, aliases=(CANDIDATE,), lineage=report["lineage"])
 
 
