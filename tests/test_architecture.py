@@ -19,6 +19,7 @@ PACKAGE = ROOT.name
 PURE = {
     "answers",
     "chunking",
+    "citations",
     "costs.audit.chain",
     "costs.audit.redaction",
     "costs.audit.verify",
@@ -100,6 +101,8 @@ PURE = {
     "llms.adapters.fingerprints",
     "llms.adapters.layout",
     "llms.adapters.names",
+    "llms.copy_paths",
+    "llms.copy_text",
     "llms.remote.conformance",
     "llms.remote.dialects",
     "llms.serving.batching",
@@ -192,8 +195,8 @@ PURE = {
     "training.recipe",
     "training.replay",
     "training.scaling_curve",
-    "training.verdict",
     "training.scores",
+    "training.verdict",
 }
 # The ground floor: every room may stand on it, and it stands on nothing above itself.
 GROUND = {
