@@ -54,7 +54,7 @@ class Plan:
         Returns:
             the adapter's folder, and what training it took.
         """
-        from llama_index_hybridmem.training.train import train
+        from llama_index_hybridmem.training.runs import train
 
         place = self.folder / f"{self.rows}-{self.recipe.hash[:8]}" / f"{kind}-{seed}"
         found = place / DONE

@@ -39,14 +39,14 @@ class Asker:
         weights: names the base: a hash.
         folder: a file of answers for each arm.
         adapters: arm to the folder of its adapter; others are answered by the base.
-        seconds: wall time that answers took in this run, and how many they were.
+        spent: seconds, CPU seconds, and the number of answers of this run.
     """
 
     llm: LoraHuggingFaceLLM
     weights: str
     folder: Path
     adapters: Mapping[str, Path] = field(default_factory=dict)
-    seconds: tuple[float, int] = (0.0, 0)
+    spent: tuple[float, float, int] = (0.0, 0.0, 0)
 
     def answers(self, arm: str, examples: Sequence[Example], *, copies: bool = False) -> list[str]:
         """Give an arm's answers to some rows, in their order; asks what is not known yet.
@@ -80,7 +80,7 @@ class Asker:
         return hashlib.sha256(json.dumps(decided).encode()).hexdigest()[:24]
 
     def _ask(self, arm: str, rows: Sequence[tuple[str, Example]], copies: bool) -> Iterator[tuple[str, str]]:
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         adapter = arm if arm in self.adapters else None
 
         def ask(example: Example) -> str:
@@ -92,8 +92,8 @@ class Asker:
 
         with ThreadPoolExecutor(len(rows)) as threads:
             said = list(threads.map(ask, [example for _, example in rows]))
-        spent, count = self.seconds
-        self.seconds = (spent + time.perf_counter() - began, count + len(rows))
+        took = (time.perf_counter() - began, time.process_time() - cpu, len(rows))
+        self.spent = (self.spent[0] + took[0], self.spent[1] + took[1], self.spent[2] + took[2])
         return zip([key for key, _ in rows], said, strict=True)
 
     def _tokenizer(self) -> Any:

@@ -1,12 +1,13 @@
 """Which noise training has and which it has not, and test rows with one kind each; knows no model and no arm.
 
 Labels and prompts come from what `hybridmem dataset export` uses: `make_record` and the project's own wording. What an
-operator cannot do to a question's answering passage is no test of it: the first questions to which it can be done are
-taken, in one drawn order for all kinds, so that most questions are asked in most kinds.
+operator cannot do to a question's answering passage is no test of it: the next questions to which it can be done are
+taken, in a drawn order. All arms answer the same rows.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -150,7 +151,7 @@ class Asked:
     Attributes:
         source: of the question.
         trial: name of the kind.
-        question: its id, the same in all trials.
+        question: its id, the same in all trials that ask it.
         example: prompt and label.
         lure: the false value that stands where the answer stood; None without one.
     """
@@ -165,6 +166,8 @@ class Asked:
 def damaged_rows(questions: Questions, count: int, seed: int, split: str = "test") -> Iterator[Asked]:
     """Give the test rows of a source: so many of each kind, or all to which it can be done.
 
+    Every kind begins where the one before ended, so that few rows ask many questions.
+
     Args:
         questions: of the source.
         count: rows of each trial.
@@ -173,8 +176,15 @@ def damaged_rows(questions: Questions, count: int, seed: int, split: str = "test
     """
     drafts = list(questions.train if split == "train" else questions.test)
     Random(f"{seed}:{questions.name}").shuffle(drafts)
-    for trial in TRIALS:
-        yield from _rows(trial, drafts, questions, count, seed, questions.worlds[split])
+    again: Counter[str | None] = Counter()
+    turns = {}
+    for each in drafts:  # a fact that is asked for in several phrasings counts once, before any counts twice
+        turns[each.id] = again[each.scene.answer]
+        again[each.scene.answer] += 1
+    drafts.sort(key=lambda each: turns[each.id])
+    for number, trial in enumerate(TRIALS):
+        at = number * count % max(len(drafts), 1)
+        yield from _rows(trial, [*drafts[at:], *drafts[:at]], questions, count, seed, questions.worlds[split])
 
 
 def _rows(

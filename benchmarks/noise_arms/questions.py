@@ -86,7 +86,10 @@ def encyclopedia(folder: Path) -> Questions:
 
 
 def own() -> Questions | None:
-    """Give our own questions on the sample documents; None where the package has none that were generated."""
+    """Give our own questions on the sample documents; None where the package has none that were generated.
+
+    Of them those that one passage answers; comparisons and two hops need several, and three passages have no room.
+    """
     path = sample.questions_path().with_name(GENERATED)
     if not path.exists():
         return None
@@ -94,12 +97,15 @@ def own() -> Questions | None:
         Document(doc_id=each.stem, text=each.read_text(encoding="utf-8"), metadata={"title": _heading(each)})
         for each in sorted(sample.documents_folder().glob("*.md"))
     )
-    parts: dict[str, list[Row]] = {"train": [], "test": []}
+    rows: dict[str, list[Row]] = {"train": [], "dev": [], "test": []}
     for row in _read(path):
-        if row["answer"] and row["split"] in parts:
+        if row["kind"] == "single" and row["answer"]:
             known = tuple(row["expected_sources"])
-            parts[row["split"]].append(Row(row["id"], row["question"], row["answer"], known, tuple(row["quotes"])))
-    return _questions("sample documents", {split: (passages, rows) for split, rows in parts.items()})
+            rows[row["split"]].append(Row(row["id"], row["question"], row["answer"], known, tuple(row["quotes"])))
+    tested = {gold.source for row in rows["test"] if (gold := _gold(row, passages)) is not None}
+    # A fact can stand in several documents: what a test question may be answered from is not trained on.
+    kept = [row for row in rows["train"] if tested.isdisjoint(row.documents)]
+    return _questions("sample documents", {"train": (passages, kept), "test": (passages, rows["test"])})
 
 
 def _questions(name: str, parts: Mapping[str, tuple[Sequence[Passage], Sequence[Row]]]) -> Questions:
