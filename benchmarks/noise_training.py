@@ -8,8 +8,7 @@ documents than those of the tests; one of them with a mix of noise. All arms are
 prompt; the better prompt was chosen among three on training questions. Each arm answers freely, and under the copy
 constraint. Some kinds of noise are in no training row.
 
-Prints JSON lines, and writes them with the tables in Markdown (`noise_arms/table.py`) under --out (by default a folder
-of the user's cache). Whatever was trained
+Prints JSON lines, and writes them with the tables in Markdown (`noise_arms/table.py`) under --out. Whatever was trained
 or answered is kept there: a run that was stopped goes on, arms can be added, and two processes with other --arms can
 share the work before a last run without --arms makes the table. Needs the extras `lora`, `train` and `noise`.
 """
@@ -72,8 +71,7 @@ QUICK = Size(60, 1, 2, 1, max_steps=10)
 """About ten minutes, and no result: it shows that all parts run."""
 
 ON_CPU = Size(300, 3, 8, 2)
-"""Three seeds in little more than an hour on two quiet cores: 11 to 13 CPU seconds a step of four rows, 1 an answer."""
-
+"""About 80 minutes on two cores, a process each; two seeds fit an hour. 12 CPU seconds a step of four rows, 1 an answer."""
 ON_GPU = Size(2000, 5, 200, 8, epochs=2.0)
 
 
@@ -132,13 +130,10 @@ class Bench:
 
     def _answers(self, asker: Asker, arm: str, copies: bool, rows: Sequence[Asked], variant: str | None) -> Answered:
         examples = [row.example for row in rows]
-        if arm in PROFILES:
-            seeds = range(self.size.seeds)
-            said = {seed: asker.answers(f"{arm}-{seed}", examples, copies=copies) for seed in seeds}
-        elif arm == "prompted":
-            said = {SEED: asker.answers(arm, [prompted(each, str(variant)) for each in examples], copies=copies)}
-        else:
-            said = {SEED: asker.answers(arm, examples, copies=copies)}
+        if arm == "prompted":
+            examples = [prompted(each, str(variant)) for each in examples]
+        names = {seed: f"{arm}-{seed}" for seed in range(self.size.seeds)} if arm in PROFILES else {SEED: arm}
+        said = {seed: asker.answers(name, examples, copies=copies) for seed, name in names.items()}
         return Answered.of(f"{arm}{', copying' if copies else ''}", rows, said)
 
     def _tuned(self, asker: Asker) -> dict[str, float]:
@@ -246,7 +241,9 @@ def _goals(answered: dict[tuple[str, bool], Answered]) -> Iterator[dict[str, Any
 def arguments() -> argparse.Namespace:
     """Read the arguments."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=cache_folder() / "noise_training", help="folder of what is kept")
+    parser.add_argument(
+        "--out", type=Path, default=cache_folder() / "noise_training", help="what is kept; default: in the user's cache"
+    )
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the public sets")
     parser.add_argument("--quick", action="store_true", help="a few questions and steps: ten minutes, shows nothing")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS, help="all by default")
