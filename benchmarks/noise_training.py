@@ -71,7 +71,7 @@ QUICK = Size(60, 1, 2, 1, max_steps=10)
 """About ten minutes, and no result: it shows that all parts run."""
 
 ON_CPU = Size(300, 3, 8, 2)
-"""About 80 minutes on two cores, a process each; two seeds fit an hour. 12 CPU seconds a step of four rows, 1 an answer."""
+"""About 80 minutes on two cores, a process each; two seeds fit an hour: 12 CPU seconds a step of four, 1 an answer."""
 ON_GPU = Size(2000, 5, 200, 8, epochs=2.0)
 
 
