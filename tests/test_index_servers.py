@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SOAK
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.graph_stores import SimplePropertyGraphStore
 from llama_index.core.schema import Document
@@ -68,6 +69,8 @@ def found(index: HybridMemoryIndex) -> list[list[tuple[str, float]]]:
     ]
 
 
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="the sample on servers, twelve seconds: run by make soak")
 def test_an_index_that_moves_to_servers_finds_what_it_found(
     graph: Neo4jGraphStore, vectors: QdrantServerVectorStore, tmp_path: Path
 ) -> None:

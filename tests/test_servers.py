@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import SOAK
 from neo4j.exceptions import AuthError, ClientError
 from servers.neo4j import server as server_module
 from servers.neo4j.fixtures import not_here
@@ -58,6 +59,8 @@ def test_the_other_servers_default_database_has_another_name(fragile_neo4j: Neo4
     assert names == [["memory", True], ["system", False]]
 
 
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="a server is killed and started: run by make soak")
 def test_data_survive_a_kill(fragile_neo4j: Neo4jServer) -> None:
     """Even a frozen server is killed; started again it has port, password and all that was committed."""
     fragile_neo4j.query("MERGE (:Kept {name: 'a'})")

@@ -366,7 +366,7 @@ def _rows_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_trains_measures_and_registers(
     model: Path, rows_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One command: rows in, an adapter in the registry out, with what it brought, as JSON and in words."""
+    """Rows in, an adapter in the registry out, with what it brought, as JSON and in words."""
     asked: tuple[object, ...] = ("train", rows_file, "--base", model, "--out", tmp_path / "run", "--max-steps", 2)
     asked = (
         *asked,
@@ -380,18 +380,15 @@ def test_the_command_trains_measures_and_registers(
         "--precision",
         "fp32",
     )
-    asked = (*asked, "--learning-curve", "6,12", "--scaling", "--replay", 0)
+    asked = (*asked, "--replay", 0)
     assert command(*asked, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["scores"]["before"]["n"] == report["data"]["dev"] == 2
-    assert [point["rows"] for point in report["learning_curve"]["points"]] == [6, 12]
-    assert len(report["scaling_curve"]["scales"]) == 6
     assert report == json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
     assert command(*asked) == 0
     told = capsys.readouterr().out
     assert "stones@candidate until it is promoted" in told
     assert "! 22 rows to train on" in told
-    assert "cannot be told" in told, "two sizes are too few for a curve"
 
 
 def test_a_dry_run_trains_nothing_and_says_what_it_would_take(
@@ -454,3 +451,19 @@ def test_two_processes_train_what_one_trains(model: Path, rows_file: Path, tmp_p
     one, two = (load_file(tmp_path / each / "adapter" / "adapter_model.safetensors") for each in ("one", "two"))
     assert all(np.allclose(one[name], two[name], atol=1e-6) for name in one)
     assert max(float(np.abs(value).max()) for name, value in two.items() if "lora_B" in name) > 1e-5
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="three more runs and six scales: run by make soak")
+def test_the_command_measures_curves(
+    model: Path, rows_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The learning curve over parts of the rows, and the adapter at several scales; called again, they are there."""
+    asked: tuple[object, ...] = ("train", rows_file, "--base", model, "--out", tmp_path / "run", "--max-steps", 2)
+    asked = (*asked, "--few-rows", "--rank", 4, "--precision", "fp32", "--learning-curve", "6,12", "--scaling")
+    assert command(*asked, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [point["rows"] for point in report["learning_curve"]["points"]] == [6, 12]
+    assert len(report["scaling_curve"]["scales"]) == 6
+    assert command(*asked) == 0
+    assert "cannot be told" in capsys.readouterr().out, "two sizes are too few for a curve"

@@ -70,7 +70,7 @@ def finetune(
     facts: Facts = False,
     as_json: Json = False,
 ) -> None:
-    """Ask a store, break what it finds, train an adapter to read it, and judge what that brought.
+    """Make a training set from a store, train an adapter, judge it.
 
     Killed and called again it goes on where it was. The verdict is against the base and, if the registry has one, the
     promoted version; it changes nothing: the adapter is a candidate until you promote it.

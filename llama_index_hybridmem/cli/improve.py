@@ -66,7 +66,7 @@ def improve(
     facts: Facts = False,
     as_json: Json = False,
 ) -> None:
-    """Train the promoted version further on new reviewed failures, with replay of what it learned, and judge it.
+    """Train the promoted adapter further on new reviewed failures.
 
     Failures that were learned from are passed over. The adapter is a candidate: you promote it, nothing else does.
     """

@@ -67,7 +67,7 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and train nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train an adapter on a set of `hybridmem dataset export`, or on a JSONL file of its formats.
+    """Train an adapter on a training set, and measure what it brought.
 
     Killed and called again it goes on where it was; on a CPU the adapter's bytes are the same as without the kill.
     """
