@@ -98,6 +98,8 @@ def test_an_index_that_moves_to_servers_finds_what_it_found(
         again.as_retriever()
 
 
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="twelve seconds with a server: run by make soak")
 def test_given_stores_are_divided_among_tenants_and_left_open(
     graph: Neo4jGraphStore, vectors: QdrantServerVectorStore
 ) -> None:

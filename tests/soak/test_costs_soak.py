@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
+from conftest import SOAK
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.query_engine import RetrieverQueryEngine
@@ -106,6 +107,7 @@ def blocks(handler: CostLatencyHandler) -> int:
     return sys.getallocatedblocks()
 
 
+@pytest.mark.skipif(not SOAK, reason="twenty seconds: run by make soak")
 def test_memory_stays_flat(no_callbacks: None, volume: Callable[[int], int]) -> None:
     """From the middle to the end of 100,000 queries nothing grows; all are counted, none is open, the ring is full."""
     whole, mix, statuses = volume(100_000), Mix(), Statuses()
