@@ -117,7 +117,7 @@ def export(
             p_gold=p_gold,
             abstain_share=abstain_share,
             wording=_wording(layout, citation, target, abstain),
-            splits=_shares(split),
+            splits=shares(split),
             held_out_kinds=cast("Any", tuple(held_out_kind or ())),
             held_out_domains=tuple(held_out_domain or ()),
             strength=strength,
@@ -145,7 +145,8 @@ def _wording(layout: str, citation: str, target: str, abstain: list[str] | None)
     return Wording(layout=cast("Any", layout), citation=cast("Any", citation), target=cast("Any", target), **words)
 
 
-def _shares(text: str) -> Any:
+def shares(text: str) -> Any:
+    """Read the shares of a set's parts, as ``0.8,0.1,0.1``."""
     from ..export.options import SPLITS
 
     parts = text.split(",")

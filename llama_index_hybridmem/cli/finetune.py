@@ -133,9 +133,9 @@ def recipe_of(
 def options_of(split: str, seed: int, top_k: int) -> ExportOptions:
     """Give an export's options."""
     from ..export.options import ExportOptions
-    from .dataset import _shares
+    from .dataset import shares
 
-    return ExportOptions(seed=seed, top_k=top_k, splits=_shares(split))
+    return ExportOptions(seed=seed, top_k=top_k, splits=shares(split))
 
 
 def profile_of(name: str) -> Profile | None:

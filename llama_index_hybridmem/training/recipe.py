@@ -1,6 +1,6 @@
 """How a model is trained: method, sizes, rates, seeds; pure, knows no data, no model and no trainer.
 
-The defaults are those that worked on CPU and on small models (docs/training.md): TRL's own learning rate of 2e-5
+The defaults were chosen from short runs of small models on a CPU (docs/training.md): TRL's own learning rate of 2e-5
 teaches an adapter nothing, and adapters on all linear layers learn more than on queries and values alone.
 """
 
